@@ -17,6 +17,7 @@ from coachstream.conversation.errors import CoachConfigNotFound, ConversationNot
 from coachstream.conversation.model import ConversationChange, ConversationKey
 from contracts.context_store import ContextStoreContract
 from contracts.memory_store import MemoryStoreContract
+from contracts.quotas import QuotaContract
 from contracts.run_store import RunStoreContract
 from contracts.store_records import (
     AMPLE_CHARS,
@@ -52,7 +53,7 @@ __all__ = [
 ]
 
 
-class ConversationStoreContract(RunStoreContract, ContextStoreContract, MemoryStoreContract):
+class ConversationStoreContract(RunStoreContract, QuotaContract, ContextStoreContract, MemoryStoreContract):
     """Conversations, plus the contracts of all other ports, because one store implements them all."""
 
     async def test_a_new_conversation_is_as_it_was_created(self, store: SeedableStore) -> None:

@@ -65,3 +65,8 @@ class Prompt(msgspec.Struct, frozen=True):
     messages: tuple[PromptMessage, ...]
     semantic_context: SemanticContextUse = SemanticContextUse()
     said: str = ""
+
+    @property
+    def chars(self) -> int:
+        """The length of its texts in characters."""
+        return sum(len(part.text) for part in (*self.sections, *self.messages)) + len(self.said)

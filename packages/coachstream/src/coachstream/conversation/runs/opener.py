@@ -92,6 +92,7 @@ class RunOpener:
 
         Raises:
             TurnInProgress: a run for another message is alive, or may be; this message is stored.
+            QuotaExceeded: as `RunStore.begin_run`.
             ConversationNotFound, StorageUnavailable: as the store does.
         """
         message = message_now()
@@ -100,7 +101,9 @@ class RunOpener:
         while True:
             now = milliseconds_of(self._clock.now())
             opened = self._opened(message, writer, at=now, has_producer=has_producer, time_zone=time_zone)
-            result = await self._store.begin_run(key, earlier or message, run_id, opened)
+            result = await self._store.begin_run(
+                key, earlier or message, run_id, opened, self._settings.quotas
+            )
             match result:
                 case RunBegun():
                     return RunClaim(
