@@ -56,6 +56,7 @@ from coachstream.conversation.quotas import (
 )
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.title import DEFAULT_TITLE
+from coachstream.storage.idempotency import require_same_text
 from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 from coachstream.storage.memory_ranking import most_important
 from coachstream.storage.summary_attributes import summary_attributes
@@ -186,6 +187,8 @@ class RememberedConversations:
         self._begin()
         self._find(key)
         known = self._known(key, user_message)
+        for stored in known:
+            require_same_text(stored, user_message)
         for reply in self.messages[key]:
             if known and reply.metadata.reply_to == known[0].id and not reply.is_interrupted:
                 return AlreadyAnswered(known[0], reply)
@@ -210,6 +213,8 @@ class RememberedConversations:
         if self._unfinished.get(key) != run_id:
             return None
         known = self._known(key, user_message)
+        for stored in known:
+            require_same_text(stored, user_message)
         return known[0] if known else self._save_new(key, user_message)
 
     def _known(self, key: ConversationKey, user_message: Message) -> list[Message]:

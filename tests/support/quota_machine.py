@@ -175,7 +175,7 @@ class Ledger:
         return least, sum(run.spent.tokens for run in of_day if run.spent and run.is_spent is not False)
 
     def check_tokens(self, user_id: str, day: int) -> None:
-        """Exceeded only by the runs that were running, and those that began before the first of them ended."""
+        """Exceeded only by runs that were running, and those that began before the first of them ended."""
         limits = self.limits[user_id]
         least, _ = self.tokens(user_id, day)
         largest = max((run.spent.tokens for run in self.of(user_id) if run.spent), default=0)
@@ -343,6 +343,14 @@ class QuotaMachine(RuleBasedStateMachine):
         for _ in range(words):
             self.model.allowed.release()
         self.settle(calls)
+
+    @rule(which=st.integers(0, CONVERSATIONS), text=st.integers(0, 99), off_s=OFF_S)
+    def talk(self, which: int, text: int, off_s: float) -> None:
+        """Send a message and get the whole reply, unless others get the words."""
+        self._start(self.keys[which], f"t{text}", off_s)
+        for _ in range(WORDS):
+            self.model.allowed.release()
+        self.settle(1_000)
 
     @rule(which=st.integers(0, 99), calls=CALLS)
     def kill(self, which: int, calls: int) -> None:

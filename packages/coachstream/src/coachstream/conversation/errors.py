@@ -44,6 +44,7 @@ class ErrorCode(StrEnum):
     CONVERSATION_NOT_FOUND = "CONVERSATION_NOT_FOUND"
     COACH_CONFIG_NOT_FOUND = "COACH_CONFIG_NOT_FOUND"
     TURN_IN_PROGRESS = "TURN_IN_PROGRESS"
+    IDEMPOTENCY_MISMATCH = "IDEMPOTENCY_MISMATCH"
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     SERVER_BUSY = "SERVER_BUSY"
     TURN_INTERRUPTED = "TURN_INTERRUPTED"
@@ -230,9 +231,9 @@ class InvalidRequest(RequestError):
 
 
 class UnsupportedRequest(InvalidRequest):
-    """A client of another wire protocol wants a second reply to a message, or changes one that was sent."""
+    """A client of another wire protocol wants a second reply to a message."""
 
-    sentence = "A message that was sent cannot be changed or answered again. Please send a new one."
+    sentence = "A message that was sent cannot be answered again. Please send a new one."
 
 
 class MessageTooLong(RequestError):
@@ -314,6 +315,16 @@ class ServerBusy(CoachStreamError):
     code = ErrorCode.SERVER_BUSY
     sentence = "Many people are talking to their coaches right now. Please try again in a moment."
     retry_after_s: ClassVar[int] = 2
+
+
+class IdempotencyMismatch(RequestError):
+    """The idempotency key (`clientMessageId`) was sent before, with another text; nothing was stored.
+
+    A message that was sent cannot be changed, and a new one needs a key of its own.
+    """
+
+    code = ErrorCode.IDEMPOTENCY_MISMATCH
+    sentence = "A message that was sent cannot be changed. Please send a new one."
 
 
 class QuotaExceeded(CoachStreamError):

@@ -96,17 +96,19 @@ class RunStore(Protocol):
         """Save the user message exactly once, open a run for it, and make it the conversation's.
 
         A message whose id or `metadata.client_message_id` is already stored in this conversation is not saved
-        again: the id is an idempotency key. If that message already has a complete reply, the reply is
-        returned, even while another run is unfinished. A new message is stored after all others: if its id
-        is not greater than every id of the conversation, because a clock was set back, it gets a greater one
-        (`ids.id_after`). The `Opened` entry is stored as given, except for the message's id, whether this is
-        the first attempt, and `at`, which is raised to the newest message's.
+        again: the id is an idempotency key, under which no other text is accepted. If that message already
+        has a complete reply, the reply is returned, even while another run is unfinished. A new message is
+        stored after all others: if its id is not greater than every id of the conversation, because a clock
+        was set back, it gets a greater one (`ids.id_after`). The `Opened` entry is stored as given, except
+        for the message's id, whether this is the first attempt, and `at`, which is raised to the newest
+        message's.
 
         A run that begins is taken from the user's quotas, in the same transaction and as of `Opened.at` as
         given. The user's own limits, if the store has any, replace the given ones.
 
         Raises:
             ConversationNotFound: there is none, or it is being deleted; nothing was written.
+            IdempotencyMismatch: the stored message has another text; nothing was written.
             QuotaExceeded: the run could begin, but nothing is left of a quota; nothing was written.
             StorageUnavailable: the store failed; the run may have begun nevertheless.
         """
@@ -125,6 +127,7 @@ class RunStore(Protocol):
 
         Raises:
             ConversationNotFound: there is none, or it is being deleted; nothing was written.
+            IdempotencyMismatch: the stored message has another text; nothing was written.
             StorageUnavailable: the store failed; the message may be saved nevertheless.
         """
 

@@ -92,7 +92,7 @@ class RunOpener:
 
         Raises:
             TurnInProgress: a run for another message is alive, or may be; this message is stored.
-            QuotaExceeded: as `RunStore.begin_run`.
+            IdempotencyMismatch, QuotaExceeded: as `RunStore.begin_run`.
             ConversationNotFound, StorageUnavailable: as the store does.
         """
         message = message_now()
@@ -168,9 +168,8 @@ class RunOpener:
         if user_message is None:
             return False
         idempotency_key = message.metadata.client_message_id
-        if idempotency_key is None:
-            return user_message.content == message.content
-        return user_message.metadata.client_message_id == idempotency_key
+        is_its_key = idempotency_key in {None, user_message.metadata.client_message_id}
+        return is_its_key and user_message.content == message.content
 
     async def stop(self, key: ConversationKey, run_id: str) -> bool:
         """Request that a run stop: its lease holder is notified through the log; without one, it is closed.

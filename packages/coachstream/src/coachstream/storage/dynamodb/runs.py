@@ -83,6 +83,7 @@ from coachstream.storage.dynamodb.unfinished_runs import (
     taking,
     unfinished_run_in,
 )
+from coachstream.storage.idempotency import require_same_text
 from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 
 MOST_ATTEMPTS = 4
@@ -483,7 +484,11 @@ class DynamoDbRuns:
     async def _stored(
         self, cancelled: TransactionCancelled, key: ConversationKey, message: Message
     ) -> Message | None:
-        """The message as saved by an earlier attempt."""
+        """The message as saved by an earlier attempt.
+
+        Raises:
+            IdempotencyMismatch: it has another text.
+        """
         message_id, client_id = message.id, message.metadata.client_message_id
         if Step.CLAIM in cancelled.failed and client_id is not None:
             claim = cancelled.existing.get(Step.CLAIM)
@@ -491,8 +496,12 @@ class DynamoDbRuns:
             message_id = as_text(claim.get("messageId")) or message_id
         item = cancelled.existing.get(Step.MESSAGE)
         if item is not None and message_id == message.id:
-            return message_of(item)
-        return await self.load_message(key, message_id)
+            stored = message_of(item)
+        else:
+            stored = await self.load_message(key, message_id)
+        if stored is not None:
+            require_same_text(stored, message)
+        return stored
 
     async def _indexed_reply_there(
         self, cancelled: TransactionCancelled, key: ConversationKey, reply: Message | None

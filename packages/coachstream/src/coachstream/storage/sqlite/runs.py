@@ -24,6 +24,7 @@ from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, Ru
 from coachstream.conversation.quotas import UNLIMITED, OwnLimits, QuotaLimits, QuotaUse, Spent
 from coachstream.conversation.run_log import LogEntry, decode_entry, encode_entry
 from coachstream.sqlite_file import decoding
+from coachstream.storage.idempotency import require_same_text
 from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 from coachstream.storage.sqlite.database import Database
 from coachstream.storage.sqlite.quotas import count_tokens, quota_use, set_own_limits, take_turn
@@ -303,12 +304,19 @@ def _unfinished_run(connection: sqlite3.Connection, conversation: int) -> str | 
 
 
 def _stored_message(connection: sqlite3.Connection, conversation: int, message: Message) -> Message | None:
-    """The message as saved by an earlier attempt."""
-    return _message(
+    """The message as saved by an earlier attempt.
+
+    Raises:
+        IdempotencyMismatch: it has another text.
+    """
+    stored = _message(
         connection,
         "conversation = ? AND (client_message_id = ? OR id = ?)",
         *(conversation, message.metadata.client_message_id, message.id),
     )
+    if stored is not None:
+        require_same_text(stored, message)
+    return stored
 
 
 def _complete_reply(connection: sqlite3.Connection, conversation: int, message: Message) -> Message | None:
