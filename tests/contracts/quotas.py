@@ -181,6 +181,22 @@ class QuotaContract(StoreContract):
         assert len(begun) == 2
         assert all(isinstance(each, QuotaExceeded) for each in taken if not isinstance(each, tuple)), taken
 
+    async def test_concurrent_messages_share_the_places_of_runs_that_are_over(self, talk: Talk) -> None:
+        """Those conversations may be used again while others take their places."""
+        keys = [await talk.key(name) for name in "abcdefgh"]
+        for _ in range(5):
+            for name in "ab":
+                await (await talk.begin(name, RUNS)).finish()
+            taken = await asyncio.gather(
+                *(talk.send(key.conversation_id, RUNS) for key in keys), return_exceptions=True
+            )
+            begun = [each for each in taken if isinstance(each, tuple)]
+            assert len(begun) == 2, taken
+            assert sum(isinstance(each, QuotaExceeded) for each in taken) == 6, taken
+            for key, run, result in begun:
+                assert isinstance(result, RunBegun)
+                await Run(talk.store, key, run, result).finish()
+
     # Turns a minute
 
     async def test_no_more_turns_than_allowed_begin_in_a_minute(self, talk: Talk) -> None:
