@@ -69,4 +69,5 @@ class Prompt(msgspec.Struct, frozen=True):
     @property
     def chars(self) -> int:
         """The length of its texts in characters."""
-        return sum(len(part.text) for part in (*self.sections, *self.messages)) + len(self.said)
+        sections = sum(len(section.text) for section in self.sections)
+        return sections + sum(len(message.text) for message in self.messages) + len(self.said)
