@@ -134,8 +134,9 @@ class Reader:
         fields: dict[str, Any] = await self.page.evaluate(
             """() => {
               const { name, code, message, retryable, status, runId } = window.error;
-              const { partialMessage, userMessage } = window.error;
-              return { name, code, message, retryable, status, runId, partialMessage, userMessage };
+              const { partialMessage, userMessage, quota, retryAfter } = window.error;
+              const parts = { partialMessage, userMessage, quota, retryAfter };
+              return { name, code, message, retryable, status, runId, ...parts };
             }"""
         )
         return fields
@@ -608,7 +609,7 @@ async def test_an_error_of_a_request_does_not_end_the_run(page: Page) -> None:
 
 
 async def test_a_refused_message_is_not_retried(page: Page) -> None:
-    """The user decides whether to retry; the error has the run that blocks the message, and the message."""
+    """The user decides whether to retry; the error has the run that blocks it, or the quota."""
     busy: dict[str, Any] = {
         "type": "error",
         "code": "TURN_IN_PROGRESS",
@@ -623,13 +624,30 @@ async def test_a_refused_message_is_not_retried(page: Page) -> None:
         "message": "Busy.",
         "retryable": True,
     }
-    script = (stream(START, event(**busy)), ScriptedResponse(503, "text/event-stream", [event(**throttled)]))
+    quota: dict[str, Any] = {"quota": "turns-per-minute", "limit": 10, "remaining": 0, "resetsIn": 45}
+    used_up: dict[str, Any] = {
+        "type": "error",
+        "code": "QUOTA_EXCEEDED",
+        "message": "Enough.",
+        "retryable": True,
+        "quota": quota,
+        "retryAfter": 45,
+    }
+    script = (
+        stream(START, event(**busy)),
+        ScriptedResponse(503, "text/event-stream", [event(**throttled)]),
+        stream(START, event(**used_up)),
+    )
     async with reading(page, *script) as reader:
         assert (await reader.start())[-1] == "ServiceError TURN_IN_PROGRESS"
         assert (await reader.error())["runId"] == "run_7"
         assert (await reader.error())["userMessage"]["id"] == "msg_2_user"
         assert (await reader.start())[-1] == "ServiceError MODEL_THROTTLED"
-        assert reader.server.summary() == ["POST", "POST"]
+        assert (await reader.error())["quota"] is None
+        assert (await reader.start())[-1] == "ServiceError QUOTA_EXCEEDED"
+        error = await reader.error()
+        assert (error["quota"], error["retryAfter"]) == (quota, 45)
+        assert reader.server.summary() == ["POST", "POST", "POST"]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ for await (const event of reply) {
   if (event.type === "text") text = event.text;
   if (event.type === "contextual") console.log(event.stage, event.content);
   if (event.type === "guardrail_warning") console.log(event.message);
+  if (event.type === "complete") console.log(event.quotas?.map(({ quota, remaining }) => [quota, remaining]));
   if (event.type === "connection" && event.state === "reconnecting") console.log(event.failures);
   if (event.type === "complete") text = event.aiMessage.content + event.stopReason;
 }

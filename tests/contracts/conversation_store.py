@@ -17,6 +17,7 @@ from coachstream.conversation.errors import CoachConfigNotFound, ConversationNot
 from coachstream.conversation.model import ConversationChange, ConversationKey
 from contracts.context_store import ContextStoreContract
 from contracts.memory_store import MemoryStoreContract
+from contracts.quotas import QuotaContract
 from contracts.run_store import RunStoreContract
 from contracts.store_records import (
     AMPLE_CHARS,
@@ -54,7 +55,7 @@ __all__ = [
 
 
 class ConversationStoreContract(
-    RunStoreContract, ContextStoreContract, MemoryStoreContract, UserDataContract
+    RunStoreContract, QuotaContract, ContextStoreContract, MemoryStoreContract, UserDataContract
 ):
     """Conversations, plus the contracts of all other ports, because one store implements them all."""
 

@@ -14,7 +14,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coachstream.conversation.errors import ConversationNotFound, ErrorCode, RunNotFound
+from coachstream.conversation.errors import (
+    ConversationNotFound,
+    ErrorCode,
+    IdempotencyMismatch,
+    RunNotFound,
+)
 from coachstream.conversation.ids import run_id
 from coachstream.conversation.model import (
     ConversationKey,
@@ -135,7 +140,7 @@ class RunStoreContract(StoreContract):
         in_order = [first, reply_to(first, 3_600_001), renamed, reply]
         assert list(await store.load_messages(KEY)) == in_order
         assert list(await store.load_history(KEY, limit=3, budget_chars=AMPLE_CHARS)) == in_order[1:]
-        again = await store.begin_run(KEY, user_message(6, client_id="c-2"), RUN, opened())
+        again = await store.begin_run(KEY, user_message(6, "second", client_id="c-2"), RUN, opened())
         assert again == AlreadyAnswered(renamed, reply)
 
     async def test_a_message_of_the_same_millisecond_is_stored_behind_the_earlier_one(
@@ -218,9 +223,9 @@ class RunStoreContract(StoreContract):
 
     async def test_a_retry_during_its_own_run_is_deduplicated(self, store: SeedableStore) -> None:
         """A retry returns the run and the stored message, and writes nothing."""
-        message = user_message(1, "first", client_id="c-1")
+        message = user_message(1, client_id="c-1")
         await begin(store, message)
-        for again in (user_message(2, "again", client_id="c-1"), message):
+        for again in (user_message(2, client_id="c-1"), message):
             busy = await store.begin_run(KEY, again, NEXT_RUN, opened(writer=ANOTHER_WRITER))
             assert busy == ConversationBusy(RUN, message)
         assert list(await store.load_messages(KEY)) == [message]
@@ -247,13 +252,39 @@ class RunStoreContract(StoreContract):
 
     async def test_the_same_client_message_is_saved_once(self, store: SeedableStore) -> None:
         """A retry continues with the stored message under its original id."""
-        first = user_message(1, "first", client_id="c-1")
+        first = user_message(1, client_id="c-1")
         assert (await begin(store, first)).is_first_attempt
         await store.finish_run(KEY, RUN, ended(1), None)
-        again = await begin(store, user_message(2, "again", client_id="c-1"), NEXT_RUN)
+        again = await begin(store, user_message(2, client_id="c-1"), NEXT_RUN)
         assert begun_for(again) == (first, False)
         assert list(await store.load_messages(KEY)) == [first]
         assert (await store.get_conversation(KEY)).total_messages == 1
+
+    async def test_another_text_under_the_same_client_id_is_refused(self, store: SeedableStore) -> None:
+        """In every state of the message that has it; nothing is written, and the first text stays valid."""
+        message = user_message(1, client_id="c-1")
+        other = user_message(3, "How was it? ", client_id="c-1")
+        reply = reply_to(message, 2)
+
+        async def refused() -> None:
+            before = await store.load_messages(KEY)
+            with pytest.raises(IdempotencyMismatch):
+                await store.begin_run(KEY, other, NEXT_RUN, opened(writer=ANOTHER_WRITER))
+            if await store.unfinished_run(KEY) is not None:
+                with pytest.raises(IdempotencyMismatch):
+                    await store.save_waiting_message(KEY, other, RUN)
+            assert await store.load_messages(KEY) == before
+            assert list(await store.read_log(KEY, NEXT_RUN)) == []
+
+        await begin(store, message)
+        await refused()
+        await store.finish_run(KEY, RUN, ended(1), None)
+        await refused()
+        await begin(store, message, NEXT_RUN)
+        await store.finish_run(KEY, NEXT_RUN, ended(1, reply), reply)
+        with pytest.raises(IdempotencyMismatch):
+            await store.begin_run(KEY, other, RUN, opened())
+        assert await store.begin_run(KEY, message, RUN, opened()) == AlreadyAnswered(message, reply)
 
     async def test_the_same_message_is_saved_once_without_a_client_id(self, store: SeedableStore) -> None:
         """The message id deduplicates as well, both for a new run and for a message with a reply."""

@@ -32,6 +32,7 @@ from coachstream.conversation.ports import (
     RunBegun,
     RunStore,
 )
+from coachstream.conversation.quotas import OwnLimits
 from coachstream.conversation.run_log import Broken, Content, Ending, Finished, LogEntry, Opened, Said
 from coachstream.conversation.user_data import UserDataStore
 
@@ -60,6 +61,7 @@ class SeedableStore(
     async def put_workout(self, user_id: str, workout_id: str, attributes: Mapping[str, object]) -> None: ...
     async def put_profile(self, user_id: str, attributes: Mapping[str, object]) -> None: ...
     async def put_summary(self, key: ConversationKey, attributes: Mapping[str, object]) -> None: ...
+    async def set_own_limits(self, user_id: str, own: OwnLimits) -> None: ...
 
 
 def user_message(

@@ -45,9 +45,20 @@ from coachstream.conversation.prompt.user import (
     parse_conversation_summary,
     parse_user_profile,
 )
+from coachstream.conversation.quotas import (
+    UNLIMITED,
+    OwnLimits,
+    QuotaLimits,
+    QuotaUse,
+    Spent,
+    day_of,
+    holds_a_place,
+    minute_of,
+)
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.conversation.user_data import MEMORY, PAGE_RECORDS, RecordPage, UserRecord
+from coachstream.storage.idempotency import require_same_text
 from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 from coachstream.storage.memory_ranking import most_important
 from coachstream.storage.summary_attributes import summary_attributes
@@ -91,6 +102,9 @@ class RememberedConversations:
         self._profiles: dict[str, UserProfile] = {}
         self._summaries: dict[ConversationKey, ConversationSummary] = {}
         self._unfinished: dict[ConversationKey, str] = {}
+        self._own_limits: dict[str, OwnLimits] = {}
+        self._turns: defaultdict[tuple[str, int], int] = defaultdict(int)
+        self._tokens: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._logs: defaultdict[tuple[ConversationKey, str], dict[int, LogEntry]] = defaultdict(dict)
 
     @property
@@ -168,16 +182,27 @@ class RememberedConversations:
             del self._logs[log]
 
     async def begin_run(
-        self, key: ConversationKey, user_message: Message, run_id: str, opened: LogEntry
+        self,
+        key: ConversationKey,
+        user_message: Message,
+        run_id: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
         self._begin()
         self._find(key)
         known = self._known(key, user_message)
+        for stored in known:
+            require_same_text(stored, user_message)
         for reply in self.messages[key]:
             if known and reply.metadata.reply_to == known[0].id and not reply.is_interrupted:
                 return AlreadyAnswered(known[0], reply)
         if key in self._unfinished:
             return ConversationBusy(self._unfinished[key], known[0] if known else None)
+        if quotas.is_on:
+            at = opened_at(opened)
+            self._use(key.user_id, quotas, at).check()
+            self._turns[key.user_id, minute_of(at)] += 1
         message = known[0] if known else self._save_new(key, user_message)
         newest_id = max(message.id for message in self.messages[key])
         first = as_stored(opened, message.id, is_first_attempt=not known, newest_id=newest_id)
@@ -193,6 +218,8 @@ class RememberedConversations:
         if self._unfinished.get(key) != run_id:
             return None
         known = self._known(key, user_message)
+        for stored in known:
+            require_same_text(stored, user_message)
         return known[0] if known else self._save_new(key, user_message)
 
     def _known(self, key: ConversationKey, user_message: Message) -> list[Message]:
@@ -217,7 +244,12 @@ class RememberedConversations:
         return None if is_repeated(entry, there) else there
 
     async def finish_run(
-        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
+        self,
+        key: ConversationKey,
+        run_id: str,
+        ended: LogEntry,
+        reply: Message | None,
+        spent: Spent | None = None,
     ) -> LogEntry | None:
         self._begin()
         self._find(key)
@@ -235,7 +267,26 @@ class RememberedConversations:
             ]
             self._replace_messages(key, [*kept, reply], reply)
         del self._unfinished[key]
+        if spent is not None:
+            self._tokens[key.user_id, day_of(spent.at)] += spent.tokens
         return None
+
+    async def quota_use(self, user_id: str, limits: QuotaLimits, *, at: int) -> QuotaUse:
+        self._begin()
+        return self._use(user_id, limits, at)
+
+    async def set_own_limits(self, user_id: str, own: OwnLimits) -> None:
+        self._own_limits[user_id] = own
+
+    def _use(self, user_id: str, limits: QuotaLimits, at: int) -> QuotaUse:
+        logs = [self._logs[each] for each in self._unfinished.items() if each[0].user_id == user_id]
+        return QuotaUse(
+            limits=limits.overridden_by(self._own_limits.get(user_id, OwnLimits())),
+            at=at,
+            concurrent_runs=sum(holds_a_place(log[max(log)], at) for log in logs),
+            turns=self._turns[user_id, minute_of(at)],
+            tokens=self._tokens[user_id, day_of(at)],
+        )
 
     async def read_log(self, key: ConversationKey, run_id: str, *, after: int = -1) -> Sequence[LogEntry]:
         self._begin()

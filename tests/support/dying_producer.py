@@ -24,6 +24,7 @@ from coachstream.conversation.events import Chunk
 from coachstream.conversation.model import ConversationKey, Message, StopReason
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt.prompt import Prompt
+from coachstream.conversation.quotas import UNLIMITED, QuotaLimits, Spent
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.runs.settings import RunSettings
 from coachstream.conversation.turn.dependencies import TurnDependencies
@@ -81,17 +82,31 @@ class DyingStore(SqliteStore):
         self.points.pass_one()
         return result
 
-    async def begin_run(self, key: ConversationKey, user_message: Message, run_id: str, opened: LogEntry):  # type: ignore[no-untyped-def] # noqa: ANN201
+    async def begin_run(  # type: ignore[no-untyped-def] # noqa: ANN201
+        self,
+        key: ConversationKey,
+        user_message: Message,
+        run_id: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
+    ):
         begin = super().begin_run
-        return await self._around(lambda: begin(key, user_message, run_id, opened))
+        return await self._around(lambda: begin(key, user_message, run_id, opened, quotas))
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry):  # type: ignore[no-untyped-def] # noqa: ANN201
         append = super().append
         return await self._around(lambda: append(key, run_id, entry))
 
-    async def finish_run(self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None):  # type: ignore[no-untyped-def] # noqa: ANN201
+    async def finish_run(  # type: ignore[no-untyped-def] # noqa: ANN201
+        self,
+        key: ConversationKey,
+        run_id: str,
+        ended: LogEntry,
+        reply: Message | None,
+        spent: Spent | None = None,
+    ):
         finish = super().finish_run
-        return await self._around(lambda: finish(key, run_id, ended, reply))
+        return await self._around(lambda: finish(key, run_id, ended, reply, spent))
 
 
 class Talker:

@@ -29,7 +29,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from coachstream.conversation.errors import ErrorCode, RunNotFound, StorageUnavailable, TurnInProgress
 from coachstream.conversation.events import Chunk, Completed, Event, Failed, LogPoint, Reset
 from coachstream.conversation.ids import run_id
-from coachstream.conversation.model import Conversation, ConversationKey, Message, Role, StopReason
+from coachstream.conversation.model import Conversation, ConversationKey, Message, Role, StopReason, Usage
 from coachstream.conversation.ports import (
     AlreadyAnswered,
     ConversationBusy,
@@ -39,6 +39,7 @@ from coachstream.conversation.ports import (
     TextDelta,
 )
 from coachstream.conversation.prompt.prompt import Prompt
+from coachstream.conversation.quotas import UNLIMITED, QuotaLimits, Spent
 from coachstream.conversation.run_log import Claimed, LogEntry, Opened, is_tombstone
 from coachstream.conversation.runs.settings import RunSettings
 from coachstream.conversation.turn.dependencies import TurnDependencies
@@ -90,22 +91,23 @@ class WrongClock:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, off_s: float) -> None:
         self._loop = loop
-        self._off_s = off_s
+        self.off_s = off_s
 
     def now(self) -> datetime:
-        return BEGAN_AT + timedelta(seconds=self._loop.time() + self._off_s)
+        return BEGAN_AT + timedelta(seconds=self._loop.time() + self.off_s)
 
     def monotonic(self) -> float:
         return self._loop.time()
 
     def jump(self, seconds: float) -> None:
-        self._off_s += seconds
+        self.off_s += seconds
 
 
 class Talker:
     """A model that sends its reply word by word, each when it is released."""
 
     display_name = "talker"
+    usage = Usage()
     can_continue = False
     is_usable = True
 
@@ -121,7 +123,7 @@ class Talker:
             for number in range(WORDS):
                 await self.allowed.acquire()
                 yield TextDelta(f"{text}-{number} ")
-            yield ModelStop(StopReason.END_TURN)
+            yield ModelStop(StopReason.END_TURN, self.usage)
         finally:
             self.speaking -= 1
 
@@ -187,11 +189,16 @@ class Process:
         return not self.is_dead and self.task is not None and not self.task.done()
 
     async def begin_run(
-        self, key: ConversationKey, user_message: Message, of_run: str, opened: LogEntry
+        self,
+        key: ConversationKey,
+        user_message: Message,
+        of_run: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
         self.writers.add(opened.writer)
         behind = self._acceptance.newest.get(key, "")
-        result = await self._call(lambda: self._store.begin_run(key, user_message, of_run, opened))
+        result = await self._call(lambda: self._store.begin_run(key, user_message, of_run, opened, quotas))
         if isinstance(result, RunBegun):
             if result.is_first_attempt:
                 self._acceptance.message(key, result.user_message.id, behind=behind)
@@ -214,10 +221,15 @@ class Process:
         return self._unless_dead(await self._call(lambda: self._store.append(key, of_run, entry)))
 
     async def finish_run(
-        self, key: ConversationKey, of_run: str, ended: LogEntry, reply: Message | None
+        self,
+        key: ConversationKey,
+        of_run: str,
+        ended: LogEntry,
+        reply: Message | None,
+        spent: Spent | None = None,
     ) -> LogEntry | None:
         log = await self._store.read_log(key, of_run)
-        there = await self._call(lambda: self._store.finish_run(key, of_run, ended, reply))
+        there = await self._call(lambda: self._store.finish_run(key, of_run, ended, reply, spent))
         holder = self._acceptance.producer_of(log)
         if there is None and holder not in (None, self):
             self._acceptance.wrongs.append("a healthy run was closed by an observer")

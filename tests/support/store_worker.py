@@ -4,7 +4,7 @@ Each command prints one line when it is done; an error prints its code.
 
     seed                             a coach
     create CONVERSATION              a conversation
-    begin CONVERSATION N [ID]        a run: `begun RUN`, `busy RUN` naming the unfinished run, or `answered`
+    begin CONVERSATION N [ID [TEXT]] a run: `begun RUN`, `busy RUN` naming the unfinished run, or `answered`
     reply N                          ends the run that was begun last, with a reply
     append CONVERSATION RUN N        N entries, each under the next free number
     end CONVERSATION RUN NUMBER N    ends any run, with reply N to message 1: `done` or `taken`
@@ -70,9 +70,11 @@ class Worker:
     async def create(self, name: str) -> None:
         await self.store.create_conversation(conversation(key_of(name)))
 
-    async def begin(self, name: str, number: str, client_id: str | None = None) -> str:
+    async def begin(
+        self, name: str, number: str, client_id: str | None = None, text: str = "How was it?"
+    ) -> str:
         run = run_id(NOW, secrets.randbelow)
-        message = user_message(int(number), client_id=client_id)
+        message = user_message(int(number), text, client_id=client_id)
         match await self.store.begin_run(key_of(name), message, run, opened(writer=self.writer)):
             case RunBegun(stored):
                 self.begun = key_of(name), run, stored

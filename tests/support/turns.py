@@ -33,6 +33,7 @@ from coachstream.conversation.prompt.coach import CoachConfig
 from coachstream.conversation.prompt.prompt import PromptMessage
 from coachstream.conversation.prompt.summary import SummaryContent
 from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
+from coachstream.conversation.quotas import UNLIMITED, QuotaLimits, QuotaUse, Spent
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.report import TurnReport
@@ -94,10 +95,15 @@ class TurnStoreDouble(RememberedConversations):
         return await work()
 
     async def begin_run(
-        self, key: ConversationKey, user_message: Message, run_id: str, opened: LogEntry
+        self,
+        key: ConversationKey,
+        user_message: Message,
+        run_id: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
         work = super().begin_run
-        return await self._step("begin_run", lambda: work(key, user_message, run_id, opened))
+        return await self._step("begin_run", lambda: work(key, user_message, run_id, opened, quotas))
 
     async def save_waiting_message(
         self, key: ConversationKey, user_message: Message, run_id: str
@@ -110,10 +116,19 @@ class TurnStoreDouble(RememberedConversations):
         return await self._step("append", lambda: work(key, run_id, entry))
 
     async def finish_run(
-        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
+        self,
+        key: ConversationKey,
+        run_id: str,
+        ended: LogEntry,
+        reply: Message | None,
+        spent: Spent | None = None,
     ) -> LogEntry | None:
         work = super().finish_run
-        return await self._step("finish_run", lambda: work(key, run_id, ended, reply))
+        return await self._step("finish_run", lambda: work(key, run_id, ended, reply, spent))
+
+    async def quota_use(self, user_id: str, limits: QuotaLimits, *, at: int) -> QuotaUse:
+        work = super().quota_use
+        return await self._step("quota_use", lambda: work(user_id, limits, at=at))
 
     async def read_log(self, key: ConversationKey, run_id: str, *, after: int = -1) -> Sequence[LogEntry]:
         work = super().read_log

@@ -180,6 +180,18 @@ export interface CompleteEvent {
   usage?: { inputTokens: number; outputTokens: number; cacheReadTokens: number; cacheWriteTokens: number };
   /** Milliseconds since the turn began. */
   timings?: { contextMs: number; firstChunkMs: number | null; totalMs: number; modelLatencyMs: number };
+  /** What was left of each of the user's quotas when the reply ended, if there are any. */
+  quotas?: QuotaLeft[];
+}
+
+/** What is left of one of the user's quotas. */
+export interface QuotaLeft {
+  /** `concurrent-runs`, `turns-per-minute` or `tokens-per-day`; others may follow. */
+  quota: string;
+  limit: number;
+  remaining: number;
+  /** In how many seconds all of it is back; concurrent runs have none. */
+  resetsIn?: number;
 }
 
 export interface StoredMessage {
@@ -222,6 +234,10 @@ export class ServiceError extends CoachStreamError {
    * begins its reply.
    */
   readonly userMessage: StoredMessage | null;
+  /** With `QUOTA_EXCEEDED`: the quota that is used up. */
+  readonly quota: QuotaLeft | null;
+  /** With `QUOTA_EXCEEDED`: in how many seconds to send the message again, which is not stored. */
+  readonly retryAfter: number | null;
 }
 
 /** There was no connection for `giveUpAfterMs`. The reply may continue: `resume`, or `start` with the same id. */

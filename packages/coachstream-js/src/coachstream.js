@@ -107,6 +107,10 @@ export class ServiceError extends CoachStreamError {
     this.partialMessage = event?.partialMessage ?? null;
     /** @type {api.StoredMessage|null} */
     this.userMessage = event?.userMessage ?? null;
+    /** @type {api.QuotaLeft|null} */
+    this.quota = event?.quota ?? null;
+    /** @type {number|null} */
+    this.retryAfter = event?.retryAfter ?? null;
   }
 }
 

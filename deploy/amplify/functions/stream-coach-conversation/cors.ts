@@ -21,7 +21,7 @@ const METHODS = [HttpMethod.GET, HttpMethod.POST, HttpMethod.DELETE];
 /** The headers that a client sends: for its token, its message, and its cursor in a stream. */
 const REQUEST_HEADERS = ["authorization", "content-type", "accept", "last-event-id", "cache-control"];
 /** The response headers that a client may read, in addition to the CORS-safelisted ones. */
-const RESPONSE_HEADERS = ["location", "retry-after"];
+const RESPONSE_HEADERS = ["location", "retry-after", "ratelimit", "ratelimit-policy"];
 
 const ORIGIN = /^(https?:\/\/[A-Za-z0-9.-]+(:\d{1,5})?|https?:\/\/\[[0-9A-Fa-f:.]+\](:\d{1,5})?)$/;
 

@@ -516,6 +516,7 @@ class Services:
     @cached_property
     def turn_settings(self) -> TurnSettings:
         """The settings of turns."""
+        from coachstream.conversation.quotas import QuotaLimits
         from coachstream.conversation.runs.settings import RunSettings
         from coachstream.conversation.turn.settings import ContextLimits, TurnSettings
 
@@ -533,6 +534,11 @@ class Services:
                 lease_s=settings.lease_s,
                 renew_every_s=settings.heartbeat_s,
                 epochs=settings.reply_invocations,
+                quotas=QuotaLimits(
+                    concurrent_runs=settings.quota_concurrent_runs,
+                    turns_per_minute=settings.quota_turns_per_minute,
+                    tokens_per_day=settings.quota_tokens_per_day,
+                ),
             ),
         )
 

@@ -465,7 +465,7 @@ async def test_wrong_settings_are_refused_and_named_in_the_log(caplog: pytest.Lo
 
 
 def test_every_error_that_a_turn_can_end_with_is_among_these_tests() -> None:
-    """A new code needs a test here; the design's table lists them all."""
+    """A new code needs a test here, or in `test_quotas`; the design's table lists them all."""
     before_the_stream = {"AuthenticationError", "RequestError", "ServerBusy"}
     told_in_the_stream = {
         kind.code
@@ -477,6 +477,7 @@ def test_every_error_that_a_turn_can_end_with_is_among_these_tests() -> None:
         ErrorCode.CONVERSATION_NOT_FOUND,
         ErrorCode.COACH_CONFIG_NOT_FOUND,
         ErrorCode.TURN_IN_PROGRESS,
+        ErrorCode.QUOTA_EXCEEDED,
         ErrorCode.TURN_INTERRUPTED,
         ErrorCode.DEADLINE_EXCEEDED,
         ErrorCode.STORAGE_UNAVAILABLE,

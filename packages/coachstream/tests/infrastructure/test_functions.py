@@ -182,7 +182,7 @@ def test_a_url_streams_and_leaves_identity_to_the_function(
         "last-event-id",
         "cache-control",
     ]
-    assert url["Cors"]["ExposeHeaders"] == ["location", "retry-after"]
+    assert url["Cors"]["ExposeHeaders"] == ["location", "retry-after", "ratelimit", "ratelimit-policy"]
     assert "AllowCredentials" not in url["Cors"]
 
 

@@ -6,14 +6,18 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
+from coachstream.conversation.errors import QuotaExceeded
 from coachstream.conversation.events import Completed
 from coachstream.conversation.model import ConversationKey, Message, MessageMetadata, Role, StopReason
+from coachstream.conversation.quotas import QuotaLimits
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.runs.closer import RunCloser
 from coachstream.conversation.runs.settings import RunSettings
@@ -29,6 +33,7 @@ from coachstream.storage.dynamodb import DynamoDbStore
 from coachstream.storage.dynamodb.attribute_values import from_item, to_item
 from coachstream.storage.dynamodb.item_size import KIB, item_bytes
 from coachstream.storage.dynamodb.items import message_item
+from contracts.quotas import Talk
 from contracts.store_records import (
     COACH,
     KEY,
@@ -251,6 +256,83 @@ async def test_a_run_with_its_log_writes_47_units_and_reads_none(
     assert sum(spent.reads for spent in early.values()) == 0
     # The reply has 1,500 characters, so its item takes two KB.
     assert [spent.writes for spent in early.values()] == [10, SEGMENTS, 12]
+
+
+QUOTAS = QuotaLimits(concurrent_runs=3, turns_per_minute=100, tokens_per_day=1_000_000)
+
+
+async def test_quotas_cost_a_turn_two_write_units_and_no_round_trip(
+    table: Table, store: DynamoDbStore
+) -> None:
+    """One more item in the claim's transaction, and none in the one that ends the run.
+
+    What is left is read while the model writes: one read of the quota item, one of each open conversation.
+    """
+    limited = TurnSettings(runs=RunSettings(quotas=QUOTAS))
+    without = await spent_by_a_second_turn(table, store, TurnSettings())
+    await a_turn(store, "first with quotas", limited)
+    with_quotas = await spent_by_a_turn(table, store, "second with quotas", limited)
+    for name, spent in (("without", without), ("with", with_quotas)):
+        reads, writes, calls = without_segments(spent)
+        print(f"a turn {name} quotas: {writes} WCU, {reads} RCU, {calls}")  # noqa: T201 (what quotas cost)
+    (reads, writes, calls), (more_reads, more_writes, more_calls) = map(
+        without_segments, (without, with_quotas)
+    )
+    assert more_writes - writes == 2
+    assert more_reads - reads <= 2 + 1  # the history has grown by a turn
+    assert more_calls == calls | {"GetItem": calls["GetItem"] + 2}
+
+
+async def test_each_operation_on_quotas_has_its_price(table: Table, store: DynamoDbStore) -> None:
+    """A claim, an end, what is left, the refusals, and a claim that has to look for a place."""
+    prices: dict[str, Spent] = {}
+
+    @asynccontextmanager
+    async def priced(operation: str) -> AsyncIterator[None]:
+        async with table.metered() as spent:
+            yield
+        prices[operation] = spent
+
+    talk, limits = Talk(store), msgspec.structs.replace(QUOTAS, concurrent_runs=2)
+    for name in "abcde":
+        await talk.key(name)
+    async with priced("claim without quotas"):
+        unlimited = await talk.begin("a", QuotaLimits())
+    async with priced("end without quotas"):
+        await unlimited.finish()
+    async with priced("claim"):
+        run = await talk.begin("c", limits)
+    async with priced("end"):
+        await run.finish(tokens=10)
+    run = await talk.begin("c", limits)
+    other = await talk.begin("d", limits)
+    async with priced("what is left, 2 conversations"):
+        await talk.use(limits)
+    async with priced("refusal: 2 runs"):
+        with pytest.raises(QuotaExceeded):
+            await talk.send("e", limits)
+    await run.finish(tokens=10)
+    async with priced("claim that looks for a place"):
+        run = await talk.begin("e", limits)
+    await run.finish(tokens=10)
+    use = (await talk.use(limits)).after_turn(limits.tokens_per_day)
+    async with priced("end that uses up the day"):
+        await other.finish(tokens=limits.tokens_per_day, use=use)
+    async with priced("refusal: tokens"):
+        with pytest.raises(QuotaExceeded):
+            await talk.send("e", limits)
+    for operation, spent in prices.items():
+        print(f"{operation}: {spent.writes} WCU, {spent.reads} RCU, {spent.calls}")  # noqa: T201 (its price)
+    claim, end = prices["claim without quotas"], prices["end without quotas"]
+    assert (prices["claim"].writes, prices["claim"].calls) == (claim.writes + 2, claim.calls)
+    assert prices["end"] == end
+    assert (prices["end that uses up the day"].writes, prices["end"].calls) == (end.writes + 2, end.calls)
+    assert prices["what is left, 2 conversations"].calls == {"GetItem": 3}
+    assert prices["refusal: tokens"].calls == {"TransactWriteItems": 1}
+    assert prices["refusal: 2 runs"].calls == {"TransactWriteItems": 1, "GetItem": 2, "Query": 2}
+    assert prices["claim that looks for a place"].calls == {"TransactWriteItems": 3, "GetItem": 2, "Query": 1}
+    # The failed attempt is billed like the one that succeeds.
+    assert prices["claim that looks for a place"].writes == 2 * prices["claim"].writes + 4
 
 
 class PollCountingStore(DynamoDbStore):

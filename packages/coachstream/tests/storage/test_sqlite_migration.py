@@ -71,7 +71,7 @@ async def test_a_file_of_the_first_version_becomes_a_current_one(path: Path) -> 
     assert question.metadata == MessageMetadata(client_message_id="c-1")
     assert reply.content == "So."
     assert reply.metadata == MessageMetadata("demo", StopReason.END_TURN, reply_to=question.id)
-    again = await store.begin_run(KEY, user_message(1, client_id="c-1"), RUN, opened())
+    again = await store.begin_run(KEY, user_message(1, "How?", client_id="c-1"), RUN, opened())
     assert again == AlreadyAnswered(question, reply)
     assert await store.find_recent_message(KEY, "How?", since=EPOCH) == question
     assert (await store.get_conversation(KEY)).tags == ("legs",)
@@ -90,9 +90,9 @@ async def test_a_file_of_the_second_version_becomes_a_current_one(path: Path) ->
     assert reply.metadata == MessageMetadata("demo", StopReason.END_TURN, reply_to=question.id)
     assert (interrupted.content, interrupted.metadata.streamed) == ("And then?", False)
     assert (partial.content, partial.is_interrupted) == ("Well", True)
-    again = await store.begin_run(KEY, user_message(1, client_id="c-1"), RUN, opened())
+    again = await store.begin_run(KEY, user_message(1, "How?", client_id="c-1"), RUN, opened())
     assert again == AlreadyAnswered(question, reply)
-    begun = await begin(store, user_message(1, client_id="c-2"))
+    begun = await begin(store, user_message(1, "And then?", client_id="c-2"))
     assert begun_for(begun) == (interrupted, False)
     whole = msgspec.structs.replace(reply_to(interrupted, 1), id=partial.id.replace("abc", "xyz"))
     assert await store.finish_run(KEY, RUN, ended(1, whole), whole) is None

@@ -232,7 +232,7 @@ async def test_processes_that_open_an_older_file_together_change_it_once(
     write_older(path)
     async with worker_processes(path, 6) as workers:
         answers = await asyncio.gather(
-            *(worker.tell(f"begin {KEY.conversation_id} {n} c-1") for n, worker in enumerate(workers))
+            *(worker.tell(f"begin {KEY.conversation_id} {n} c-1 How?") for n, worker in enumerate(workers))
         )
         assert answers == ["answered"] * 6
         assert await asyncio.gather(*(worker.tell("use m-1 5") for worker in workers)) == ["done"] * 6

@@ -68,7 +68,6 @@ def test_the_last_message_of_the_ai_sdk_is_the_message() -> None:
     assert posted.message.client_message_id == "m-1"
     assert posted.message.sent_at == NOW
     assert posted.message.time_zone == "Europe/Berlin"
-    assert not posted.may_be_an_edit
 
 
 def test_what_other_transports_add_is_accepted() -> None:
@@ -84,13 +83,6 @@ def test_what_other_transports_add_is_accepted() -> None:
     tools = [{"name": "navigate", "description": "Opens a page", "parameters": {"type": "object"}}]
     shared: Body = {"tools": tools, "state": {"page": 1}, "parentRunId": "run-0", "protocolVersion": "1.0"}
     assert read(ag_ui.read_post, run_input(said("Hello"), **shared)).message.text == "Hello"
-
-
-@pytest.mark.parametrize("message_id", ["m-1", "another", None])
-def test_a_message_of_the_ai_sdk_that_is_sent_again_may_be_an_edit(message_id: str | None) -> None:
-    """Its client names the message only then."""
-    posted = read(ai_sdk.read_post, ui_body(asked(TEXT), messageId=message_id))
-    assert posted.may_be_an_edit == (message_id == "m-1")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from coachstream.conversation import errors
 from coachstream.conversation.errors import CoachStreamError, ErrorCode, MethodNotAllowed
+from coachstream.conversation.model import QuotaLeft
 from coachstream.web.frames import error_frame
 from coachstream.web.status import HTTP_STATUS, error_headers
 from contracts.store_records import user_message
@@ -34,6 +35,8 @@ def test_what_the_client_reads_never_holds_the_detail(kind: type[CoachStreamErro
     """An error's detail is only for the log."""
     if issubclass(kind, errors.TurnInProgress):
         error: CoachStreamError = kind("run-1", user_message(1, "secret"))
+    elif issubclass(kind, errors.QuotaExceeded):
+        error = kind(QuotaLeft("turns-per-minute", 10, 0, 45), retry_after_s=45)
     else:
         error = kind(("secret",)) if kind is MethodNotAllowed else kind("secret")
     frame = error_frame(error)
@@ -47,3 +50,28 @@ def test_401_and_405_carry_the_headers_that_http_asks_for() -> None:
     assert error_headers(errors.TokenExpired()) == {"WWW-Authenticate": 'Bearer error="invalid_token"'}
     assert error_headers(MethodNotAllowed(("GET", "PUT"))) == {"Allow": "GET, PUT"}
     assert error_headers(errors.UserIdMismatch()) == {}
+
+
+@pytest.mark.parametrize(
+    ("quota", "retry_after_s", "policy", "remaining"),
+    [
+        (QuotaLeft("concurrent-runs", 2, 0), 5, '"concurrent-runs";q=2;qu="concurrent-requests"', "r=0"),
+        (QuotaLeft("turns-per-minute", 10, 0, 45), 45, '"turns-per-minute";q=10;w=60', "r=0;t=45"),
+        (
+            QuotaLeft("tokens-per-day", 90_000, 0, 3_600),
+            3_600,
+            '"tokens-per-day";q=90000;qu="tokens";w=86400',
+            "r=0;t=3600",
+        ),
+    ],
+    ids=lambda value: value.quota if isinstance(value, QuotaLeft) else "",
+)
+def test_429_carries_the_fields_of_the_draft(
+    quota: QuotaLeft, retry_after_s: int, policy: str, remaining: str
+) -> None:
+    """`Retry-After` is what clients wait for; the draft's fields say why."""
+    assert error_headers(errors.QuotaExceeded(quota, retry_after_s=retry_after_s)) == {
+        "Retry-After": str(retry_after_s),
+        "RateLimit-Policy": policy,
+        "RateLimit": f'"{quota.quota}";{remaining}',
+    }

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from coachstream.conversation.model import Message
+    from coachstream.conversation.model import Message, QuotaLeft
 
 
 class ErrorCode(StrEnum):
@@ -44,6 +44,8 @@ class ErrorCode(StrEnum):
     CONVERSATION_NOT_FOUND = "CONVERSATION_NOT_FOUND"
     COACH_CONFIG_NOT_FOUND = "COACH_CONFIG_NOT_FOUND"
     TURN_IN_PROGRESS = "TURN_IN_PROGRESS"
+    IDEMPOTENCY_MISMATCH = "IDEMPOTENCY_MISMATCH"
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     SERVER_BUSY = "SERVER_BUSY"
     TURN_INTERRUPTED = "TURN_INTERRUPTED"
     MODEL_THROTTLED = "MODEL_THROTTLED"
@@ -229,9 +231,9 @@ class InvalidRequest(RequestError):
 
 
 class UnsupportedRequest(InvalidRequest):
-    """A client of another wire protocol wants a second reply to a message, or changes one that was sent."""
+    """A client of another wire protocol wants a second reply to a message."""
 
-    sentence = "A message that was sent cannot be changed or answered again. Please send a new one."
+    sentence = "A message that was sent cannot be answered again. Please send a new one."
 
 
 class InvalidCursor(InvalidRequest):
@@ -319,6 +321,36 @@ class ServerBusy(CoachStreamError):
     code = ErrorCode.SERVER_BUSY
     sentence = "Many people are talking to their coaches right now. Please try again in a moment."
     retry_after_s: ClassVar[int] = 2
+
+
+class IdempotencyMismatch(RequestError):
+    """The idempotency key (`clientMessageId`) was sent before, with another text; nothing was stored.
+
+    A message that was sent cannot be changed, and a new one needs a key of its own.
+    """
+
+    code = ErrorCode.IDEMPOTENCY_MISMATCH
+    sentence = "A message that was sent cannot be changed. Please send a new one."
+
+
+class QuotaExceeded(CoachStreamError):
+    """The user has as many replies being written, turns in this minute or tokens on this day as allowed.
+
+    Nothing of the request was stored.
+
+    Attributes:
+        quota: the quota that is used up.
+        retry_after_s: when to try again, in whole seconds.
+    """
+
+    code = ErrorCode.QUOTA_EXCEEDED
+    sentence = "You have reached the limit for messages to your coach. Please try again later."
+
+    def __init__(self, quota: QuotaLeft, *, retry_after_s: int) -> None:
+        """Remember the quota, for the client."""
+        super().__init__(f"{quota.quota}: {quota.limit}")
+        self.quota = quota
+        self.retry_after_s = retry_after_s
 
 
 class TurnInterrupted(CoachStreamError):

@@ -10,8 +10,8 @@ from enum import StrEnum
 
 import msgspec
 
-from coachstream.conversation.errors import CoachStreamError, ErrorCode, TurnInProgress
-from coachstream.conversation.model import Message, SemanticContextUse, StopReason, Timings, Usage
+from coachstream.conversation.errors import CoachStreamError, ErrorCode, QuotaExceeded, TurnInProgress
+from coachstream.conversation.model import Message, QuotaLeft, SemanticContextUse, StopReason, Timings, Usage
 
 
 class LogPoint(msgspec.Struct, frozen=True):
@@ -97,7 +97,11 @@ class Reconnect(msgspec.Struct, frozen=True):
 
 
 class Completed(msgspec.Struct, frozen=True):
-    """The reply is stored, and is the concatenation of all chunks."""
+    """The reply is stored, and is the concatenation of all chunks.
+
+    Attributes:
+        quotas: `Finished.quotas`.
+    """
 
     user_message: Message
     reply: Message
@@ -107,6 +111,7 @@ class Completed(msgspec.Struct, frozen=True):
     usage: Usage
     timings: Timings
     point: LogPoint | None = None
+    quotas: tuple[QuotaLeft, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -116,6 +121,8 @@ class Failed(msgspec.Struct, frozen=True):
         partial_reply: the part that was saved as an interrupted reply, if any.
         run_id: the unfinished run that blocks this message, if there is one.
         user_message: the message, if it is stored and waits for that run.
+        quota: the quota that is used up, if that is the cause.
+        retry_after_s: when to try again, if it is known.
     """
 
     code: ErrorCode
@@ -125,6 +132,8 @@ class Failed(msgspec.Struct, frozen=True):
     point: LogPoint | None = None
     run_id: str | None = None
     user_message: Message | None = None
+    quota: QuotaLeft | None = None
+    retry_after_s: int | None = None
 
 
 def failed_by(error: CoachStreamError) -> Failed:
@@ -132,6 +141,8 @@ def failed_by(error: CoachStreamError) -> Failed:
     failed = Failed(error.code, error.sentence, error.retryable)
     if isinstance(error, TurnInProgress):
         return msgspec.structs.replace(failed, run_id=error.run_id, user_message=error.user_message)
+    if isinstance(error, QuotaExceeded):
+        return msgspec.structs.replace(failed, quota=error.quota, retry_after_s=error.retry_after_s)
     return failed
 
 

@@ -178,6 +178,22 @@ class Usage(msgspec.Struct, frozen=True):
     latency_ms: int = 0
 
 
+class QuotaLeft(msgspec.Struct, frozen=True, rename="camel"):
+    """What is left of one of the user's quotas (`quotas`).
+
+    Attributes:
+        quota: its name.
+        limit: its limit.
+        remaining: what is left of it, not below 0.
+        reset_s: in how many seconds all of it is back; None for concurrent runs, which end when they end.
+    """
+
+    quota: str
+    limit: int
+    remaining: int
+    reset_s: int | None = None
+
+
 class SemanticContextUse(msgspec.Struct, frozen=True):
     """How many search results the prompt holds; `length` in characters."""
 

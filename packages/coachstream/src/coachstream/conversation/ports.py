@@ -30,6 +30,7 @@ from coachstream.conversation.prompt.coach import CoachConfig
 from coachstream.conversation.prompt.prompt import Prompt, PromptMessage
 from coachstream.conversation.prompt.summary import SummaryContent
 from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
+from coachstream.conversation.quotas import UNLIMITED, QuotaLimits, QuotaUse, Spent
 from coachstream.conversation.run_log import LogEntry
 
 
@@ -85,19 +86,30 @@ class RunStore(Protocol):
     """
 
     async def begin_run(
-        self, key: ConversationKey, user_message: Message, run_id: str, opened: LogEntry
+        self,
+        key: ConversationKey,
+        user_message: Message,
+        run_id: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
         """Save the user message exactly once, open a run for it, and make it the conversation's.
 
         A message whose id or `metadata.client_message_id` is already stored in this conversation is not saved
-        again: the id is an idempotency key. If that message already has a complete reply, the reply is
-        returned, even while another run is unfinished. A new message is stored after all others: if its id
-        is not greater than every id of the conversation, because a clock was set back, it gets a greater one
-        (`ids.id_after`). The `Opened` entry is stored as given, except for the message's id, whether this is
-        the first attempt, and `at`, which is raised to the newest message's.
+        again: the id is an idempotency key, under which no other text is accepted. If that message already
+        has a complete reply, the reply is returned, even while another run is unfinished. A new message is
+        stored after all others: if its id is not greater than every id of the conversation, because a clock
+        was set back, it gets a greater one (`ids.id_after`). The `Opened` entry is stored as given, except
+        for the message's id, whether this is the first attempt, and `at`, which is raised to the newest
+        message's.
+
+        A run that begins is taken from the user's quotas, in the same transaction and as of `Opened.at` as
+        given. The user's own limits, if the store has any, replace the given ones.
 
         Raises:
             ConversationNotFound: there is none, or it is being deleted; nothing was written.
+            IdempotencyMismatch: the stored message has another text; nothing was written.
+            QuotaExceeded: the run could begin, but nothing is left of a quota; nothing was written.
             StorageUnavailable: the store failed; the run may have begun nevertheless.
         """
 
@@ -115,6 +127,7 @@ class RunStore(Protocol):
 
         Raises:
             ConversationNotFound: there is none, or it is being deleted; nothing was written.
+            IdempotencyMismatch: the stored message has another text; nothing was written.
             StorageUnavailable: the store failed; the message may be saved nevertheless.
         """
 
@@ -131,9 +144,16 @@ class RunStore(Protocol):
         """
 
     async def finish_run(
-        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
+        self,
+        key: ConversationKey,
+        run_id: str,
+        ended: LogEntry,
+        reply: Message | None,
+        spent: Spent | None = None,
     ) -> LogEntry | None:
         """Append the last entry, save the reply, if there is one, and release the conversation.
+
+        What the run has spent, if that is given, is counted in the same transaction.
 
         A reply replaces an interrupted one to the same user message. Only the conversation's current
         unfinished run can be finished, so nothing is stored twice for a run whose log has expired. The run's
@@ -159,6 +179,15 @@ class RunStore(Protocol):
 
     async def unfinished_run(self, key: ConversationKey) -> str | None:
         """The id of the conversation's unfinished run, alive or not; None if there is none."""
+
+    async def quota_use(self, user_id: str, limits: QuotaLimits, *, at: int) -> QuotaUse:
+        """What a user has taken of the quotas, at a moment in milliseconds since 1970.
+
+        The user's own limits, if the store has any, replace the given ones.
+
+        Raises:
+            StorageUnavailable: the store failed.
+        """
 
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
         """A message that a run saved; None if it does not exist."""

@@ -25,7 +25,7 @@ import msgspec
 
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.ids import first_message_id, moment_of
-from coachstream.conversation.model import SemanticContextUse, StopReason, Timings, Usage
+from coachstream.conversation.model import QuotaLeft, SemanticContextUse, StopReason, Timings, Usage
 from coachstream.conversation.text import utf16_length
 
 FROM_THE_BEGINNING = -1
@@ -88,14 +88,19 @@ class Claimed(msgspec.Struct, frozen=True, tag="claimed", rename="camel"):
     """Another process took the lease and continues from here, in a new epoch."""
 
 
-class Finished(msgspec.Struct, frozen=True, tag="finished", rename="camel"):
-    """The reply is stored, complete or stopped."""
+class Finished(msgspec.Struct, frozen=True, tag="finished", rename="camel", omit_defaults=True):
+    """The reply is stored, complete or stopped.
+
+    Attributes:
+        quotas: what was left of each quota; empty if there are none, or if it is not known.
+    """
 
     reply_id: str
     stop_reason: StopReason
     semantic_context: SemanticContextUse
     usage: Usage
     timings: Timings
+    quotas: tuple[QuotaLeft, ...] = ()
 
 
 class Broken(msgspec.Struct, frozen=True, tag="broken", rename="camel"):

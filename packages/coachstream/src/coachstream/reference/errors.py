@@ -45,6 +45,11 @@ CLIENT_ACTIONS: Mapping[ErrorCode, str] = {
         "Show the message as stored. Wait for the unfinished run `runId`, or stop it, then send the message "
         "again with the same `clientMessageId` to get its reply."
     ),
+    ErrorCode.IDEMPOTENCY_MISMATCH: "Send another text with a new `clientMessageId`.",
+    ErrorCode.QUOTA_EXCEEDED: (
+        "Show the sentence; the message is not stored. If `retryAfter` (seconds, as in `Retry-After`) is "
+        "small, send it again after that time. `quota` is the quota that is used up."
+    ),
     ErrorCode.SERVER_BUSY: "Send the message again after the number of seconds in `Retry-After`.",
     ErrorCode.TURN_INTERRUPTED: (
         "Show `partialMessage` as interrupted, and offer to send the message again with the same "

@@ -12,6 +12,7 @@ from coachstream.web import (
     ai_sdk,
     conversations,
     frames,
+    quotas,
     request_body,
     run_requests,
     send_message,
@@ -37,6 +38,8 @@ _SEMANTIC = "What the prompt received from the semantic search."
 _SENTENCE = "A sentence for the user."
 _CODE = "What went wrong; see [errors](errors.md)."
 _RETRYABLE = "Whether the same request may succeed later, unchanged."
+_QUOTA = "With `QUOTA_EXCEEDED`: the quota that is used up."
+_RETRY_AFTER = "With `QUOTA_EXCEEDED`: in how many seconds to try again."
 _TIME_ZONE = (
     "The user's time zone, for dates: the name from `Intl.DateTimeFormat().resolvedOptions().timeZone`. If "
     "it is absent, `null`, empty, or not in the service's database, the zone in the user's profile applies, "
@@ -105,6 +108,13 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "`guardrail_warning` if a guardrail flagged it.",
         "usage": "What the model call consumed; zeros if no longer known.",
         "timings": "Duration of the turn's steps, in milliseconds from its beginning.",
+        "quotas": "What was left of each of the user's quotas when the reply ended, if the user has any.",
+    },
+    quotas.QuotaFrame: {
+        "quota": "`concurrent-runs`, `turns-per-minute` or `tokens-per-day`; others may follow.",
+        "limit": "The user's limit.",
+        "remaining": "What is left of it.",
+        "resetsIn": "In how many seconds all of it is back; absent for `concurrent-runs`.",
     },
     frames.ErrorFrame: {
         "message": _SENTENCE,
@@ -113,6 +123,8 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "partialMessage": "The part of the reply that was stored, if any.",
         "runId": "With `TURN_IN_PROGRESS`: the unfinished run, to read or stop.",
         "userMessage": "With `TURN_IN_PROGRESS`: the message as it is stored; its turn has not begun.",
+        "quota": _QUOTA,
+        "retryAfter": _RETRY_AFTER,
     },
     conversations.ConversationMetadataBody: {
         "startedAt": "When the conversation was created, in UTC with milliseconds.",
@@ -191,6 +203,8 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "retryable": _RETRYABLE,
         "partialResponse": "The part of the reply that was stored, if any.",
         "userResponse": "With `TURN_IN_PROGRESS`: the message as it is stored; its turn has not begun.",
+        "quota": _QUOTA,
+        "retryAfter": _RETRY_AFTER,
     },
     send_message.SendErrorBody: {
         "error": "The existing function's sentence for the error, if any; otherwise `details.message`.",

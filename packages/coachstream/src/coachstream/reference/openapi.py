@@ -29,6 +29,7 @@ from coachstream.reference.schemas import (
     response_schemas,
 )
 from coachstream.web.frames import ErrorFrame
+from coachstream.web.quotas import QUOTA_HEADERS
 from coachstream.web.routes import MAX_ID_CHARS
 from coachstream.web.run_requests import CURSOR_PARAMETERS, LAST_EVENT_ID, TICKET
 from coachstream.web.send_message import SendErrorBody
@@ -227,6 +228,11 @@ def _error(operation: Operation, status: int, codes: Sequence[ErrorCode]) -> Sch
                 "schema": {"type": "string"},
             }
             for name in CHALLENGE_HEADERS
+        }
+    if ErrorCode.QUOTA_EXCEEDED in codes:
+        response["headers"] = {
+            name: {"description": meaning, "required": True, "schema": {"type": "string"}}
+            for name, meaning in QUOTA_HEADERS.items()
         }
     return response
 

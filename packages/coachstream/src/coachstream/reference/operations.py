@@ -194,7 +194,14 @@ _MESSAGE = frozenset(
         ErrorCode.INVALID_TIME_ZONE,
     }
 )
-_OPENING = frozenset({ErrorCode.CONVERSATION_NOT_FOUND, ErrorCode.TURN_IN_PROGRESS})
+_OPENING = frozenset(
+    {
+        ErrorCode.CONVERSATION_NOT_FOUND,
+        ErrorCode.TURN_IN_PROGRESS,
+        ErrorCode.IDEMPOTENCY_MISMATCH,
+        ErrorCode.QUOTA_EXCEEDED,
+    }
+)
 _TURN = _OPENING | {
     ErrorCode.COACH_CONFIG_NOT_FOUND,
     ErrorCode.RUN_NOT_FOUND,
@@ -299,9 +306,7 @@ OPERATIONS: tuple[Operation, ...] = (
         function=Function.STREAM,
         request=AiSdkBody,
         successes=(_AI_SDK,),
-        errors=_EVERY
-        | _FOREIGN_MESSAGE
-        | {ErrorCode.INVALID_REQUEST, ErrorCode.CONVERSATION_NOT_FOUND, ErrorCode.SERVER_BUSY},
+        errors=_EVERY | _FOREIGN_MESSAGE | {ErrorCode.INVALID_REQUEST, ErrorCode.SERVER_BUSY},
     ),
     Operation(
         name="resumeReplyForAiSdk",

@@ -180,6 +180,10 @@ double slashes are harmless. Any other method is refused with `405` and an `Allo
 | response | `Location` | `202` of [startReply](#startreply): same as `eventsUrl` |
 | response | `{CHALLENGE_HEADERS[0]}` | `401`; a Function URL may rename it to `{CHALLENGE_HEADERS[1]}` |
 | response | `Allow` | `405` |
+| response | `Retry-After` | `429`, and `503` with `SERVER_BUSY`: whole seconds |
+| response | `RateLimit-Policy`, `RateLimit` | `429`; `200` of [sendMessage](#sendmessage) with [quotas] |
+
+[quotas]: ../how-to/limit-use.md
 
 Pages from allowed origins may send {_listed(REQUEST_HEADERS)}, and may
 read {_listed(READABLE_HEADERS)} in addition to the CORS-safelisted response headers. Lambda itself

@@ -492,6 +492,35 @@ MAX_TURNS = Variable(
     DEFAULT_MAX_TURNS,
     is_free=True,
 )
+_MOST_TOKENS = 10**12
+"""Above all use, and an integer of a header field (RFC 9651, section 3.3.1: 15 digits)."""
+
+QUOTA_CONCURRENT_RUNS = Variable(
+    _TURN,
+    "COACHSTREAM_QUOTA_CONCURRENT_RUNS",
+    "how many replies of one user can be written at the same time; `0` for no limit. The next message is "
+    "refused with `QUOTA_EXCEEDED`",
+    WholeNumber(0, 100),
+    _TURNS.runs.quotas.concurrent_runs,
+    is_free=True,
+)
+QUOTA_TURNS_PER_MINUTE = Variable(
+    _TURN,
+    "COACHSTREAM_QUOTA_TURNS_PER_MINUTE",
+    "how many replies of one user can begin in a minute; `0` for no limit",
+    WholeNumber(0, 10_000),
+    _TURNS.runs.quotas.turns_per_minute,
+    is_free=True,
+)
+QUOTA_TOKENS_PER_DAY = Variable(
+    _TURN,
+    "COACHSTREAM_QUOTA_TOKENS_PER_DAY",
+    "how many tokens, of prompts and replies, one user can use in a day (UTC); `0` for no limit. A turn can "
+    "begin as long as any is left",
+    WholeNumber(0, _MOST_TOKENS),
+    _TURNS.runs.quotas.tokens_per_day,
+    is_free=True,
+)
 LEASE = Variable(
     _TURN,
     "COACHSTREAM_LEASE_S",

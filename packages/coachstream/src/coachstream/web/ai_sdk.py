@@ -156,8 +156,6 @@ def read_post(body: bytes | None, *, received_at: datetime) -> Posted:
             time_zone=time_zone(fields.user_timezone),
         ),
         AiSdkEncoder(reply_id(key)),
-        # `sendMessage` with a `messageId` replaces that message, or sends it again as it was.
-        may_be_an_edit=fields.message_id == message.id,
     )
 
 

@@ -29,6 +29,7 @@ from coachstream.conversation.model import (
     Usage,
     format_timestamp,
 )
+from coachstream.web.quotas import QuotaFrame, quota_frame, quota_frames
 
 
 class MessageMetadataFrame(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -144,7 +145,8 @@ class ReconnectFrame(msgspec.Struct, frozen=True, tag="reconnect"):
 class CompleteFrame(msgspec.Struct, frozen=True, rename="camel", tag="complete"):
     """The reply is complete and stored; `aiMessage.content` is all of it.
 
-    Every reader of a run gets the same event.
+    Every reader of a run gets the same event. `quotas` is what was left when the reply ended, if the user has
+    quotas and it is known.
     """
 
     message_id: str
@@ -156,10 +158,15 @@ class CompleteFrame(msgspec.Struct, frozen=True, rename="camel", tag="complete")
     stop_reason: str
     usage: UsageFrame
     timings: TimingsFrame
+    quotas: tuple[QuotaFrame, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ErrorFrame(msgspec.Struct, frozen=True, rename="camel", tag="error"):
-    """There is no complete reply. This is also the body of a refused request."""
+    """There is no complete reply. This is also the body of a refused request.
+
+    With `QUOTA_EXCEEDED`, `quota` is the one that is used up, and `retryAfter` says in how many seconds to
+    try again.
+    """
 
     message: str
     code: str
@@ -167,6 +174,8 @@ class ErrorFrame(msgspec.Struct, frozen=True, rename="camel", tag="error"):
     partial_message: MessageFrame | msgspec.UnsetType = msgspec.UNSET
     run_id: str | msgspec.UnsetType = msgspec.UNSET
     user_message: MessageFrame | msgspec.UnsetType = msgspec.UNSET
+    quota: QuotaFrame | msgspec.UnsetType = msgspec.UNSET
+    retry_after: int | msgspec.UnsetType = msgspec.UNSET
 
 
 Frame = (
@@ -230,6 +239,7 @@ def _complete_frame(event: Completed) -> CompleteFrame:
             event.timings.total,
             event.usage.latency_ms,
         ),
+        quotas=quota_frames(event.quotas) if event.quotas else msgspec.UNSET,
     )
 
 
@@ -242,6 +252,8 @@ def _failed_frame(event: Failed) -> ErrorFrame:
         partial_message=msgspec.UNSET if partial is None else message_frame(partial),
         run_id=msgspec.UNSET if event.run_id is None else event.run_id,
         user_message=msgspec.UNSET if event.user_message is None else message_frame(event.user_message),
+        quota=msgspec.UNSET if event.quota is None else quota_frame(event.quota),
+        retry_after=msgspec.UNSET if event.retry_after_s is None else event.retry_after_s,
     )
 
 

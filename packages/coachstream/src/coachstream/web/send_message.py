@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from coachstream.conversation.errors import CoachStreamError, ErrorCode
-from coachstream.conversation.events import Completed, Failed
+from coachstream.conversation.events import Completed, Failed, failed_by
 from coachstream.web.frames import MessageFrame, PineconeContextFrame, message_frame, pinecone_context_frame
+from coachstream.web.quotas import QuotaFrame, quota_frame
 
 _EXISTING_SENTENCES = {
     ErrorCode.MISSING_AUTH_HEADER: "Authentication required",
@@ -39,6 +40,8 @@ class ErrorDetails(msgspec.Struct, frozen=True, rename="camel", omit_defaults=Tr
     retryable: bool
     partial_response: MessageFrame | None = None
     user_response: MessageFrame | None = None
+    quota: QuotaFrame | None = None
+    retry_after: int | None = None
 
 
 class SendErrorBody(msgspec.Struct, frozen=True):
@@ -69,10 +72,12 @@ def failed_body(failed: Failed) -> SendErrorBody:
             failed.retryable,
             partial_response=None if partial is None else message_frame(partial),
             user_response=None if waiting is None else message_frame(waiting),
+            quota=None if failed.quota is None else quota_frame(failed.quota),
+            retry_after=failed.retry_after_s,
         ),
     )
 
 
 def refused_body(error: CoachStreamError) -> SendErrorBody:
     """The response to a message whose turn did not begin."""
-    return failed_body(Failed(error.code, error.sentence, error.retryable))
+    return failed_body(failed_by(error))

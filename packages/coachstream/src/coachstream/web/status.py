@@ -8,8 +8,11 @@ from coachstream.conversation.errors import (
     ErrorCode,
     MethodNotAllowed,
     MissingAuthHeader,
+    QuotaExceeded,
     ServerBusy,
 )
+from coachstream.conversation.events import Failed
+from coachstream.web.quotas import rate_limit_fields
 
 HTTP_STATUS: dict[ErrorCode, int] = {
     ErrorCode.MISSING_AUTH_HEADER: 401,
@@ -36,6 +39,8 @@ HTTP_STATUS: dict[ErrorCode, int] = {
     ErrorCode.CONVERSATION_NOT_FOUND: 404,
     ErrorCode.COACH_CONFIG_NOT_FOUND: 404,
     ErrorCode.TURN_IN_PROGRESS: 409,
+    ErrorCode.IDEMPOTENCY_MISMATCH: 409,
+    ErrorCode.QUOTA_EXCEEDED: 429,
     ErrorCode.SERVER_BUSY: 503,
     ErrorCode.TURN_INTERRUPTED: 503,
     ErrorCode.MODEL_THROTTLED: 503,
@@ -52,9 +57,11 @@ HTTP_STATUS: dict[ErrorCode, int] = {
 
 
 def error_headers(error: CoachStreamError) -> dict[str, str]:
-    """The headers that belong to a status: `Allow` with 405, `WWW-Authenticate` with 401, `Retry-After`."""
+    """The headers of a status: `Allow` with 405, `WWW-Authenticate` with 401, `Retry-After` and quotas."""
     if isinstance(error, ServerBusy):
         return {"Retry-After": str(error.retry_after_s)}
+    if isinstance(error, QuotaExceeded):
+        return {"Retry-After": str(error.retry_after_s), **rate_limit_fields([error.quota])}
     if isinstance(error, MethodNotAllowed):
         return {"Allow": ", ".join(error.allow)}
     if isinstance(error, AuthenticationError) and HTTP_STATUS[error.code] == 401:  # noqa: PLR2004
@@ -62,3 +69,10 @@ def error_headers(error: CoachStreamError) -> dict[str, str]:
         missing = isinstance(error, MissingAuthHeader)
         return {"WWW-Authenticate": "Bearer" if missing else 'Bearer error="invalid_token"'}
     return {}
+
+
+def failed_headers(failed: Failed) -> dict[str, str]:
+    """The headers of a turn that failed, where its response is one document."""
+    if failed.quota is None or failed.retry_after_s is None:
+        return {}
+    return {"Retry-After": str(failed.retry_after_s), **rate_limit_fields([failed.quota])}

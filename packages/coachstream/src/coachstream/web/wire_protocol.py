@@ -18,6 +18,7 @@ from coachstream.conversation.events import Completed, Event
 from coachstream.conversation.model import Message, Role
 from coachstream.conversation.text import before_offset
 from coachstream.web.frames import CompleteFrame, PineconeContextFrame, TimingsFrame, UsageFrame, frame_of
+from coachstream.web.quotas import QuotaFrame, quota_frames
 from coachstream.web.request_body import CLIENT_MESSAGE_ID, NewMessage, decode_body, message_text
 
 _PARAGRAPH = "\n\n"
@@ -63,12 +64,10 @@ class Posted(msgspec.Struct, frozen=True):
     Attributes:
         message: the message.
         encoder: encodes the response.
-        may_be_an_edit: whether the client may have sent the message before, with another text.
     """
 
     message: NewMessage
     encoder: Encoder
-    may_be_an_edit: bool = False
 
 
 class ReplyMetadata(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -84,6 +83,7 @@ class ReplyMetadata(msgspec.Struct, frozen=True, rename="camel", omit_defaults=T
     model: str | None = None
     guardrail_warning: bool = False
     run_id: str | None = None
+    quotas: tuple[QuotaFrame, ...] = ()
 
 
 def reply_metadata(event: Completed, run_id: str | None) -> ReplyMetadata:
@@ -102,6 +102,7 @@ def reply_metadata(event: Completed, run_id: str | None) -> ReplyMetadata:
         model=None if known is None else known.model,
         guardrail_warning=event.reply.is_flagged,
         run_id=run_id,
+        quotas=quota_frames(event.quotas),
     )
 
 

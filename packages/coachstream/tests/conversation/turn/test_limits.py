@@ -13,6 +13,7 @@ from coachstream.conversation.events import Chunk, Completed, Event, Failed
 from coachstream.conversation.model import ConversationKey, Message, Role, StopReason
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt.prompt import Prompt, SectionName
+from coachstream.conversation.quotas import Spent
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.turn.settings import ContextLimits, TurnSettings
 from coachstream.conversation.turn.turn import run_turn
@@ -106,11 +107,11 @@ async def test_a_reply_is_never_saved_under_two_ids() -> None:
     finish = stage.store.finish_run
 
     async def finish_run(
-        key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
+        key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None, spent: Spent | None = None
     ) -> LogEntry | None:
         assert reply is not None
         tried.append(reply)
-        return await finish(key, run_id, ended, reply)
+        return await finish(key, run_id, ended, reply, spent)
 
     stage.store.finish_run = finish_run  # type: ignore[method-assign]
     stage.store.failures["finish_run"] = [_unavailable() for _ in range(9)]

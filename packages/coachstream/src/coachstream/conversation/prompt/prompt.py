@@ -65,3 +65,9 @@ class Prompt(msgspec.Struct, frozen=True):
     messages: tuple[PromptMessage, ...]
     semantic_context: SemanticContextUse = SemanticContextUse()
     said: str = ""
+
+    @property
+    def chars(self) -> int:
+        """The length of its texts in characters."""
+        sections = sum(len(section.text) for section in self.sections)
+        return sections + sum(len(message.text) for message in self.messages) + len(self.said)

@@ -158,6 +158,7 @@ def completed(
         usage=ending.usage,
         timings=ending.timings,
         point=point,
+        quotas=ending.quotas,
     )
 
 

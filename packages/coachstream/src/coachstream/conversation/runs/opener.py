@@ -92,6 +92,7 @@ class RunOpener:
 
         Raises:
             TurnInProgress: a run for another message is alive, or may be; this message is stored.
+            IdempotencyMismatch, QuotaExceeded: as `RunStore.begin_run`.
             ConversationNotFound, StorageUnavailable: as the store does.
         """
         message = message_now()
@@ -100,7 +101,9 @@ class RunOpener:
         while True:
             now = milliseconds_of(self._clock.now())
             opened = self._opened(message, writer, at=now, has_producer=has_producer, time_zone=time_zone)
-            result = await self._store.begin_run(key, earlier or message, run_id, opened)
+            result = await self._store.begin_run(
+                key, earlier or message, run_id, opened, self._settings.quotas
+            )
             match result:
                 case RunBegun():
                     return RunClaim(
@@ -165,9 +168,8 @@ class RunOpener:
         if user_message is None:
             return False
         idempotency_key = message.metadata.client_message_id
-        if idempotency_key is None:
-            return user_message.content == message.content
-        return user_message.metadata.client_message_id == idempotency_key
+        is_its_key = idempotency_key in {None, user_message.metadata.client_message_id}
+        return is_its_key and user_message.content == message.content
 
     async def stop(self, key: ConversationKey, run_id: str) -> bool:
         """Request that a run stop: its lease holder is notified through the log; without one, it is closed.

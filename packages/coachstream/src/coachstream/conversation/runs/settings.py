@@ -6,6 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from coachstream.conversation.quotas import UNLIMITED, QuotaLimits
+
 
 class TurnPolicy(StrEnum):
     """What happens when a message arrives during the run of another one."""
@@ -32,6 +34,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
         longest_poll_s: the upper limit of the polling interval.
         reader_awaited_s: how long a run without a lease holder waits for a reader to claim it.
         epochs: the maximum number of successive lease holders.
+        quotas: the limits of users who have none of their own.
     """
 
     policy: TurnPolicy = TurnPolicy.REJECT
@@ -44,6 +47,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     longest_poll_s: float = 1.0
     reader_awaited_s: float = 30.0
     epochs: int = 5
+    quotas: QuotaLimits = UNLIMITED
 
     @property
     def renewed_every_s(self) -> float:

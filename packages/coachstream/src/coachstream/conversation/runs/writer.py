@@ -22,6 +22,7 @@ from coachstream.conversation.errors import (
 from coachstream.conversation.events import LogPoint
 from coachstream.conversation.model import Message
 from coachstream.conversation.ports import Clock, RunStore
+from coachstream.conversation.quotas import Spent
 from coachstream.conversation.run_log import (
     Content,
     Ending,
@@ -124,8 +125,10 @@ class RunWriter:
             await self._append(Released(), leased_for_s=self._settings.reader_awaited_s)
         return self.point
 
-    async def finish(self, ending: Ending, reply: Message | None) -> None:
+    async def finish(self, ending: Ending, reply: Message | None, spent: Spent | None = None) -> None:
         """End the run and save its reply, which includes the text that is not committed yet.
+
+        What the run has spent, if that is given, is counted.
 
         Raises:
             RunLost: the run is no longer this process's; nothing was saved.
@@ -140,7 +143,9 @@ class RunWriter:
             while True:
                 entry = self._entry(ending, leased_for_s=0.0)
                 try:
-                    there = await self._store.finish_run(self._claim.key, self._claim.run_id, entry, reply)
+                    there = await self._store.finish_run(
+                        self._claim.key, self._claim.run_id, entry, reply, spent
+                    )
                 except RunNotFound:
                     raise self._lost() from None
                 if there is None:

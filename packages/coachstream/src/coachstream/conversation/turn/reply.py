@@ -38,6 +38,7 @@ from coachstream.conversation.model import (
 from coachstream.conversation.prompt.assembly import build_prompt
 from coachstream.conversation.prompt.history import fit_history
 from coachstream.conversation.prompt.prompt import Prompt
+from coachstream.conversation.quotas import Spent
 from coachstream.conversation.run_log import Broken, Finished, reply_time
 from coachstream.conversation.run_log import Ending as RunEnding
 from coachstream.conversation.runs.claim import RunClaim
@@ -47,6 +48,7 @@ from coachstream.conversation.turn.context import Context, ContextLoad
 from coachstream.conversation.turn.deadline import TurnDeadline, WorkInterrupted, run_shielded
 from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.draft import Draft
+from coachstream.conversation.turn.quota_use import PendingQuotaUse
 from coachstream.conversation.turn.report import TurnMeasurements
 from coachstream.conversation.turn.settings import TurnSettings
 from coachstream.conversation.turn.side_effects import SideEffects
@@ -96,6 +98,7 @@ class Reply:
         self._is_over = False
         self._is_withheld = False
         self._message: Message | None = None
+        self._prompt_chars = 0
         self._semantic_context = SemanticContextUse()
         self._side_effects = SideEffects(
             claim, dependencies, now=now, tell=send if may_release and settings.contextual_events else None
@@ -111,6 +114,9 @@ class Reply:
             deadline,
             measured,
             on_first_text=self._count_memories,
+        )
+        self._quota_use = PendingQuotaUse(
+            dependencies.runs, dependencies.clock, claim.key.user_id, settings.runs.quotas
         )
         measured.run_id = claim.run_id
         measured.epoch = claim.epoch
@@ -133,7 +139,7 @@ class Reply:
         """
         failure: CoachStreamError = TurnInterrupted()  # what later readers see if the turn is cancelled
         partial: Message | None = None
-        async with self._writer:
+        async with self._quota_use, self._writer:
             try:
                 for event in first:
                     await self._send(event)
@@ -177,6 +183,7 @@ class Reply:
             within_s=self._seconds_for_follow_ups(),
         )
         await self._draft.end(closing_words)
+        spent = await self._spent()
         reply = self._message = self._reply_message(stop_reason)
         ending = Finished(
             reply_id=reply.id,
@@ -188,8 +195,9 @@ class Reply:
                 first_chunk=self._measured.first_chunk_ms,
                 total=self._deadline.elapsed_ms(),
             ),
+            quotas=() if spent is None or spent.use is None else spent.use.left(),
         )
-        await self._save(ending, reply)
+        await self._save(ending, reply, spent)
         return ending, reply
 
     async def _speak(self, load: ContextLoad) -> StopReason:
@@ -213,6 +221,7 @@ class Reply:
         self._measured.context_ms = self._deadline.elapsed_ms()
         await self._draft.begin(confirmation)
         prompt = self._prompt(context, zone)
+        self._prompt_chars = prompt.chars
         self._semantic_context = prompt.semantic_context
         self._measured.matches = prompt.semantic_context.matches
         self._measured.history_messages = len(prompt.messages)
@@ -240,7 +249,7 @@ class Reply:
         self._measured.was_released = True
         return point
 
-    async def _save(self, ending: RunEnding, reply: Message | None) -> None:
+    async def _save(self, ending: RunEnding, reply: Message | None, spent: Spent | None = None) -> None:
         """End the run.
 
         Raises:
@@ -250,11 +259,11 @@ class Reply:
         try:
             async with limit:
                 try:
-                    await self._writer.finish(ending, reply)
+                    await self._writer.finish(ending, reply, spent)
                 except StorageUnavailable as error:
                     logger.warning("The reply could not be saved (%s); trying once more", error)
                     await asyncio.sleep(SAVE_AGAIN_AFTER_S)
-                    await self._writer.finish(ending, reply)
+                    await self._writer.finish(ending, reply, spent)
         except TimeoutError as error:
             raise StorageUnavailable("saving took too long") from error
         self._is_over = True
@@ -273,7 +282,7 @@ class Reply:
             try:
                 if self._is_withheld:
                     await self._withdraw_side_effects()
-                await self._save(ending, reply)
+                await self._save(ending, reply, await self._spent())
             except RunLost:
                 partial = None
             except CoachStreamError as error:
@@ -284,6 +293,10 @@ class Reply:
                 partial = None
         await self._finish_side_effects()
         return partial
+
+    async def _spent(self) -> Spent | None:
+        chars = self._prompt_chars + len(self._draft.text) if self._draft.has_words else 0
+        return await self._quota_use.spent(self._measured.usage, chars=chars)
 
     async def _withdraw_side_effects(self) -> None:
         # Before the message is marked as blocked: without the mark, a retry gets here again.

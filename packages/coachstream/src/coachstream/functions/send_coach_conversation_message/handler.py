@@ -21,9 +21,10 @@ from coachstream.functions.json_response import JsonResponse, json_handler
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services, services_of_this_process
 from coachstream.turns import Turns
+from coachstream.web.quotas import rate_limit_fields
 from coachstream.web.routes import Resource
 from coachstream.web.send_message import failed_body, refused_body, sent_body
-from coachstream.web.status import HTTP_STATUS
+from coachstream.web.status import HTTP_STATUS, failed_headers
 from lambda_streaming import LambdaContext
 from lambda_streaming.streaming import LambdaHandler
 
@@ -45,8 +46,8 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
         ending = await Turns(adapters).run_whole(request, report=invocation.turn_ended)
         if isinstance(ending, Failed):
             invocation.error = ending.code
-            return JsonResponse(HTTP_STATUS[ending.code], failed_body(ending))
-        return JsonResponse(HTTPStatus.OK, sent_body(ending))
+            return JsonResponse(HTTP_STATUS[ending.code], failed_body(ending), failed_headers(ending))
+        return JsonResponse(HTTPStatus.OK, sent_body(ending), rate_limit_fields(ending.quotas))
 
     return json_handler(
         respond,

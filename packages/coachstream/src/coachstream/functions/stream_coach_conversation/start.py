@@ -6,7 +6,6 @@ from contextlib import ExitStack
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from coachstream.conversation.errors import UnsupportedRequest
 from coachstream.functions.acceptance import (
     Accepted,
     accept_message,
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from coachstream.conversation.turn.reader_queue import TurnReader
-    from coachstream.conversation.turn.request import TurnRequest
     from coachstream.web.wire_protocol import Posted
 
 
@@ -38,9 +36,6 @@ async def start(accepted: Accepted, services: Services, invocation: Invocation) 
     posted = _read_post(accepted, received_at=services.clock.now())
     request = turn_request(accepted, posted.message, services)
     invocation.key = request.key
-    if posted.may_be_an_edit:
-        await accept_user(accepted, services)
-        await _require_same_text(request, services)
     if request.after is not None:
         # A reader that reconnects: the status depends on what is left for it, so the store is read first.
         await accept_user(accepted, services)
@@ -74,20 +69,6 @@ def _read_post(accepted: Accepted, *, received_at: datetime) -> Posted:
         case _:
             from coachstream.web.frame_encoder import read_post
     return read_post(accepted.event.body, received_at=received_at)
-
-
-async def _require_same_text(request: TurnRequest, services: Services) -> None:
-    """Refuse another text for a message that is stored: its turn would answer the stored one.
-
-    Raises:
-        UnsupportedRequest: the texts differ.
-        ConversationNotFound, StorageUnavailable: as the store does.
-    """
-    for message in await services.store.load_messages(request.key):
-        if message.metadata.client_message_id == request.client_message_id:
-            if message.content != request.text:
-                raise UnsupportedRequest
-            return
 
 
 async def open_for_reader(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:

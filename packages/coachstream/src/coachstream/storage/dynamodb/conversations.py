@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
 from coachstream.conversation.model import (
@@ -25,6 +25,7 @@ from coachstream.storage.dynamodb.items import (
     SUMMARY,
     conversation_item,
     envelope,
+    expiry,
     parse_conversation,
 )
 from coachstream.storage.dynamodb.keys import (
@@ -40,6 +41,7 @@ from coachstream.storage.dynamodb.keys import (
     summary_key,
     unfinished_run_key,
 )
+from coachstream.storage.dynamodb.quotas import spent_in
 from coachstream.storage.dynamodb.requests import (
     IS_NOT_THERE,
     IS_THERE,
@@ -51,11 +53,19 @@ from coachstream.storage.dynamodb.requests import (
 )
 from coachstream.storage.dynamodb.run_logs import RunLogs
 from coachstream.storage.dynamodb.table_client import Range, Step, TableClient, TransactionCancelled
-from coachstream.storage.dynamodb.unfinished_runs import deleting, having_no_messages, unfinished_run_in
+from coachstream.storage.dynamodb.unfinished_runs import (
+    clearing,
+    deleting,
+    having_no_messages,
+    unfinished_run_in,
+)
 from coachstream.storage.summary_attributes import summary_attributes
 
 MOST_ATTEMPTS = 10
 """The maximum number of attempts to end a run that keeps writing, about twice a second."""
+
+SPENT_KEPT_FOR = timedelta(days=2)
+"""How long the tokens of a deleted conversation are kept: they count for a day."""
 
 _WITHOUT_MESSAGES = ", ".join(
     (
@@ -222,21 +232,26 @@ class DynamoDbConversations:
         summary that arrived meanwhile, are deleted in a second pass.
         """
         item_key = conversation_key(key)
-        tombstone_key = await self._end_run(key)
+        tombstone_key, keeps_spent = await self._end_run(key)
         await self._table.delete_all(self._all_of(key, but=tombstone_key))
         try:
             await self._table.transact(
                 {
                     Step.CONVERSATION: Delete(item_key, IS_THERE),
-                    Step.UNFINISHED_RUN: Delete(unfinished_run_key(key)),
+                    Step.UNFINISHED_RUN: clearing(
+                        key, keeps_spent=keeps_spent, ttl=expiry(self._now() + SPENT_KEPT_FOR)
+                    ),
                 }
             )
         except TransactionCancelled:
             raise ConversationNotFound from None
         await self._table.delete_all(self._all_of(key, but=tombstone_key))
 
-    async def _end_run(self, key: ConversationKey) -> str | None:
-        """Block new runs and end the unfinished one; return the sort key of its tombstone.
+    async def _end_run(self, key: ConversationKey) -> tuple[str | None, bool]:
+        """Block new runs and end the unfinished one.
+
+        Returns:
+            The sort key of its tombstone, and whether the conversation's runs have spent something.
 
         Raises:
             ConversationNotFound: the conversation does not exist.
@@ -264,7 +279,7 @@ class DynamoDbConversations:
                 if Step.CONVERSATION in cancelled.failed:
                     raise ConversationNotFound from None
             else:
-                return tombstone_key
+                return tombstone_key, found is not None and spent_in(found)
         raise Contended("a conversation could not be deleted because of contention: its run kept writing")
 
     async def _all_of(self, key: ConversationKey, *, but: str | None) -> AsyncIterator[ItemKey]:

@@ -7,8 +7,9 @@
 | the reply index: the reply to a message | `coachMessageAnswer#<conversationId>#<messageId>` |
 | the conversation's unfinished run, and its newest message | `coachTurn#<conversationId>` |
 | an entry in the log of a run | `coachRun#<conversationId>#<runId>#<number, 8 digits>` |
+| what a user has taken of the quotas | `coachQuota` |
 
-All of a user's items are in one partition, `user#<userId>`. The last four kinds have no `entityType`, so no
+All of a user's items are in one partition, `user#<userId>`. The last five kinds have no `entityType`, so no
 index contains them. The existing functions query none of our prefixes.
 """
 
@@ -115,6 +116,11 @@ def reply_index_prefix(key: ConversationKey) -> str:
 def unfinished_run_key(key: ConversationKey) -> ItemKey:
     """The key of the item that names the conversation's unfinished run."""
     return ItemKey(partition(key.user_id), f"{_UNFINISHED_RUNS}{key.conversation_id}")
+
+
+def quota_key(user_id: str) -> ItemKey:
+    """The key of what a user has taken of the quotas."""
+    return ItemKey(partition(user_id), "coachQuota")
 
 
 def log_entry_key(key: ConversationKey, run_id: str, number: int) -> ItemKey:

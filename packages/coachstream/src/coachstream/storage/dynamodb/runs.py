@@ -1,6 +1,7 @@
 """Runs: each user message exactly once, at most one unfinished run per conversation, and its log.
 
-Each step is one transaction, so a crash cannot leave it half done.
+Each step is one transaction, so a crash cannot leave it half done. With quotas, what a run takes is one more
+item of the transaction that begins it, and what it has spent is part of the one that finishes it (`quotas`).
 
 **Beginning** puts the message and its claim (the idempotency key), makes the run the conversation's
 unfinished one, puts the first entry of its log, and increments the conversation's message count. If the
@@ -34,6 +35,7 @@ from coachstream.conversation.ids import first_message_id, id_after
 from coachstream.conversation.model import ConversationKey, Message, Role, format_timestamp
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.prompt.records import as_record, as_text
+from coachstream.conversation.quotas import UNLIMITED, OwnLimits, QuotaLimits, QuotaUse, Spent
 from coachstream.conversation.run_log import LogEntry
 from coachstream.storage.dynamodb.counter_repair import repair_counter
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended, RequestRefused
@@ -57,6 +59,8 @@ from coachstream.storage.dynamodb.keys import (
 )
 from coachstream.storage.dynamodb.log_items import is_of_coach
 from coachstream.storage.dynamodb.mirror import Mirror
+from coachstream.storage.dynamodb.quotas import Quotas, using_up
+from coachstream.storage.dynamodb.quotas import taking as taking_quota
 from coachstream.storage.dynamodb.reply_index import IndexedReply, ReplyIndex, indexed_reply_in
 from coachstream.storage.dynamodb.requests import (
     IS_NOT_THERE,
@@ -79,6 +83,7 @@ from coachstream.storage.dynamodb.unfinished_runs import (
     taking,
     unfinished_run_in,
 )
+from coachstream.storage.idempotency import require_same_text
 from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 
 MOST_ATTEMPTS = 4
@@ -95,11 +100,17 @@ class DynamoDbRuns:
         self._table = table
         self._reply_index = ReplyIndex(table, now=now)
         self._logs = RunLogs(table, now=now)
+        self._quotas = Quotas(table, self._logs)
         self._mirror = mirror
         self._now = now
 
     async def begin_run(
-        self, key: ConversationKey, user_message: Message, run_id: str, opened: LogEntry
+        self,
+        key: ConversationKey,
+        user_message: Message,
+        run_id: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
         """Save the user message exactly once and open a run for it (see `RunStore`).
 
@@ -108,13 +119,15 @@ class DynamoDbRuns:
         looked_up = False
         for _ in range(MOST_ATTEMPTS):
             writes = self._first_attempt(key, user_message, run_id, opened, looked_up=looked_up)
+            writes |= _taking(key, quotas, opened)
             try:
                 await self._transact(key, writes)
             except TransactionCancelled as cancelled:
                 there = await self._unfinished_run_there(cancelled, key)
-                result = await self._despite(cancelled, there, key, user_message, run_id, opened)
+                result = await self._despite(cancelled, there, key, user_message, run_id, opened, quotas)
                 if result is not None:
                     return result
+                await self._make_room(cancelled, key, quotas, opened)
                 if there is not None and not cancelled.failed & {Step.MESSAGE, Step.CLAIM}:
                     looked_up = there.newest_id is None
                     newest = await newest_id(self._table, key) if there.newest_id is None else there.newest_id
@@ -170,12 +183,17 @@ class DynamoDbRuns:
         return await self._logs.last(key, run_id)
 
     async def finish_run(
-        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
+        self,
+        key: ConversationKey,
+        run_id: str,
+        ended: LogEntry,
+        reply: Message | None,
+        spent: Spent | None = None,
     ) -> LogEntry | None:
         """Append the last entry, save the reply, and release the conversation (see `RunStore`)."""
         conversation_key(key)
         try:
-            there = await self._finish(key, run_id, ended, reply)
+            there = await self._finish(key, run_id, ended, reply, spent)
         except ConversationNotFound:
             await self._logs.forget(key, run_id)
             raise
@@ -192,6 +210,14 @@ class DynamoDbRuns:
         except ConversationNotFound:
             return None
         return unfinished_run_in(await self._table.get(unfinished_run_key(key)), key).run_id
+
+    async def quota_use(self, user_id: str, limits: QuotaLimits, *, at: int) -> QuotaUse:
+        """What a user has taken of the quotas (see `RunStore` and `Quotas.use`)."""
+        return await self._quotas.use(user_id, limits, at=at)
+
+    async def set_own_limits(self, user_id: str, own: OwnLimits) -> None:
+        """Give a user limits of their own, which replace those of all users."""
+        await self._quotas.set_own_limits(user_id, own)
 
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
         """A message that a run saved; None if it does not exist."""
@@ -244,6 +270,7 @@ class DynamoDbRuns:
         user_message: Message,
         run_id: str,
         opened: LogEntry,
+        quotas: QuotaLimits,
     ) -> RunBegun | AlreadyAnswered | ConversationBusy | None:
         """The result of a first attempt whose conditions failed; None if it may be repeated."""
         if not cancelled.failed & {Step.MESSAGE, Step.CLAIM}:
@@ -266,13 +293,28 @@ class DynamoDbRuns:
             first = as_stored(opened, stored.id, is_first_attempt=False, newest_id=bound)
             writes = self._another_attempt(key, stored, indexed, run_id, first)
             writes[Step.UNFINISHED_RUN] = taking(key, run_id, bound, looked_up=looked_up)
+            writes |= _taking(key, quotas, opened)
             try:
                 await self._transact(key, writes)
             except TransactionCancelled as again:
                 cancelled, there = again, await self._unfinished_run_there(again, key)
+                if there is None:
+                    await self._make_room(again, key, quotas, opened)
             else:
                 return RunBegun(stored, is_first_attempt=False, at=opened_at(first))
         return _busy(cancelled, there, stored)
+
+    async def _make_room(
+        self, cancelled: TransactionCancelled, key: ConversationKey, quotas: QuotaLimits, opened: LogEntry
+    ) -> None:
+        """Make room for a run that only the quotas refused.
+
+        Raises:
+            QuotaExceeded: there is none.
+        """
+        if cancelled.failed == {Step.QUOTA}:
+            item = cancelled.existing.get(Step.QUOTA) or {}
+            await self._quotas.make_room(key, item, quotas, opened_at(opened))
 
     async def _unfinished_run_there(
         self, cancelled: TransactionCancelled, key: ConversationKey
@@ -331,15 +373,16 @@ class DynamoDbRuns:
         }
 
     async def _finish(
-        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
+        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None, spent: Spent | None
     ) -> LogEntry | None:
         """Finish the run; return None on success, else the existing entry with the number."""
-        free: Write | None = freeing(key, run_id, reply)
+        free: Write | None = freeing(key, run_id, reply, spent)
         earlier: IndexedReply | None = None
         for _ in range(MOST_ATTEMPTS):
             writes = {
                 Step.ENTRY: self._logs.put_entry(key, run_id, ended),
                 **self._saving(key, reply, earlier),
+                **_using_up(key, spent),
             }
             if free is not None:
                 writes[Step.UNFINISHED_RUN] = free
@@ -352,7 +395,7 @@ class DynamoDbRuns:
                     if there is not None:
                         return there
                 if Step.UNFINISHED_RUN in cancelled.failed:
-                    free = await self._otherwise_free(cancelled, key, run_id)
+                    free = await self._otherwise_free(cancelled, key, run_id, spent)
                 if Step.MESSAGE in cancelled.failed:
                     reply = None  # it is already stored and counted
                 elif Step.REPLY_INDEX in cancelled.failed:
@@ -362,7 +405,7 @@ class DynamoDbRuns:
         raise Contended("a run could not be finished because of contention with other writers")
 
     async def _otherwise_free(
-        self, cancelled: TransactionCancelled, key: ConversationKey, run_id: str
+        self, cancelled: TransactionCancelled, key: ConversationKey, run_id: str, spent: Spent | None
     ) -> Write | None:
         """The write that releases the conversation if the usual one failed; None if the run does not hold it.
 
@@ -376,7 +419,7 @@ class DynamoDbRuns:
             raise ConversationNotFound
         if there.run_id == run_id:
             if there.newest_id is not None:
-                return freeing(key, run_id, None)  # other messages wait
+                return freeing(key, run_id, None, spent)  # other messages wait
             return forgetting(key, run_id)  # begun by an earlier version, which did not store the newest id
         if item is not None and not is_of_coach(item, key):
             return None
@@ -441,7 +484,11 @@ class DynamoDbRuns:
     async def _stored(
         self, cancelled: TransactionCancelled, key: ConversationKey, message: Message
     ) -> Message | None:
-        """The message as saved by an earlier attempt."""
+        """The message as saved by an earlier attempt.
+
+        Raises:
+            IdempotencyMismatch: it has another text.
+        """
         message_id, client_id = message.id, message.metadata.client_message_id
         if Step.CLAIM in cancelled.failed and client_id is not None:
             claim = cancelled.existing.get(Step.CLAIM)
@@ -449,8 +496,12 @@ class DynamoDbRuns:
             message_id = as_text(claim.get("messageId")) or message_id
         item = cancelled.existing.get(Step.MESSAGE)
         if item is not None and message_id == message.id:
-            return message_of(item)
-        return await self.load_message(key, message_id)
+            stored = message_of(item)
+        else:
+            stored = await self.load_message(key, message_id)
+        if stored is not None:
+            require_same_text(stored, message)
+        return stored
 
     async def _indexed_reply_there(
         self, cancelled: TransactionCancelled, key: ConversationKey, reply: Message | None
@@ -461,6 +512,18 @@ class DynamoDbRuns:
             return indexed_reply_in(item)
         user_message_id = None if reply is None else reply.metadata.reply_to
         return None if user_message_id is None else await self._reply_index.load(key, user_message_id)
+
+
+def _taking(key: ConversationKey, quotas: QuotaLimits, opened: LogEntry) -> dict[Step, Write]:
+    """The write that takes a run from the user's quotas, if any is on."""
+    return {Step.QUOTA: taking_quota(key, quotas, opened_at(opened))} if quotas.is_on else {}
+
+
+def _using_up(key: ConversationKey, spent: Spent | None) -> dict[Step, Write]:
+    """The write that ends the user's day, if the run has used its last tokens."""
+    if spent is None or not spent.uses_up_the_day:
+        return {}
+    return {Step.QUOTA: using_up(key.user_id, spent)}
 
 
 def _busy(

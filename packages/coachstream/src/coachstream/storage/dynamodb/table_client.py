@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -76,7 +76,11 @@ class Step(StrEnum):
     REPLACED = "replaced"
     UNFINISHED_RUN = "unfinished run"
     ENTRY = "entry"
+    QUOTA = "quota"
     SUMMARY = "summary"
+
+
+StepName = TypeVar("StepName", bound=str)
 
 
 class TransactionCancelled(Exception):
@@ -88,9 +92,7 @@ class TransactionCancelled(Exception):
         existing: the existing items, for failed steps that requested them.
     """
 
-    def __init__(
-        self, failed: frozenset[Step], refused: frozenset[Step], existing: Mapping[Step, Item]
-    ) -> None:
+    def __init__(self, failed: frozenset[str], refused: frozenset[str], existing: Mapping[str, Item]) -> None:
         super().__init__(f"failed: {sorted(failed)}, refused: {sorted(refused)}")
         self.failed = failed
         self.refused = refused
@@ -192,8 +194,8 @@ class TableClient:
         """Delete an item. Raises `ConditionFailed`."""
         await self._uncontended(lambda: self._call("delete_item", **parameters_of(delete)))
 
-    async def transact(self, writes: Mapping[Step, Write]) -> None:
-        """Do all writes or none.
+    async def transact(self, writes: Mapping[StepName, Write]) -> None:
+        """Do all writes or none; each has a name, by which its failure is reported.
 
         Raises:
             TransactionCancelled: a condition did not hold, or a write does not fit what is stored.

@@ -20,9 +20,11 @@ import msgspec
 from coachstream.conversation.ids import first_message_id, moment_of, time_in
 from coachstream.conversation.model import ConversationKey, Message
 from coachstream.conversation.prompt.records import as_text
+from coachstream.conversation.quotas import Spent
 from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.keys import unfinished_run_key
 from coachstream.storage.dynamodb.log_items import is_of_coach
+from coachstream.storage.dynamodb.quotas import adding
 from coachstream.storage.dynamodb.requests import Delete, Update
 
 _IS_FREE = "(attribute_not_exists(#runId) OR #coachId <> :coach) AND attribute_not_exists(#isDeleted)"
@@ -64,7 +66,7 @@ def having_no_messages(key: ConversationKey) -> Update:
     """The write that records that a new conversation has no messages."""
     return Update(
         unfinished_run_key(key),
-        "SET #newestId = if_not_exists(#newestId, :none)",
+        "SET #newestId = if_not_exists(#newestId, :none) REMOVE #ttl",
         values={":none": first_message_id(moment_of(0))},
     )
 
@@ -108,23 +110,40 @@ def advancing(key: ConversationKey, run_id: str, newest_id: str) -> Update:
     )
 
 
-def freeing(key: ConversationKey, run_id: str, reply: Message | None) -> Update:
+def freeing(key: ConversationKey, run_id: str, reply: Message | None, spent: Spent | None) -> Update:
     """The write that releases the conversation from its run, and records its reply as the newest message.
 
-    Without a reply, or if other messages wait, the newest message stays the same: pass None.
+    Without a reply, or if other messages wait, the newest message stays the same: pass None. What the run has
+    spent, if that is given, is counted here (`quotas`).
     """
     values: dict[str, object] = {":run": run_id, ":coach": key.coach_id}
-    if reply is None:
-        change, condition = "REMOVE #runId", _IS_THIS_RUN
-    else:
-        change, condition = "REMOVE #runId SET #newestId = :reply", f"{_IS_THIS_RUN} AND #newestId < :reply"
+    removed, rest, condition = "#runId", "", _IS_THIS_RUN
+    if reply is not None:
+        rest, condition = " SET #newestId = :reply", f"{_IS_THIS_RUN} AND #newestId < :reply"
         values[":reply"] = reply.id
-    return Update(unfinished_run_key(key), change, condition, values, returns_existing=True)
+    if spent is not None:
+        added, old, more = adding(spent)
+        removed, rest = f"{removed}, {old}", f"{rest} ADD {added}"
+        values |= more
+    return Update(
+        unfinished_run_key(key), f"REMOVE {removed}{rest}", condition, values, returns_existing=True
+    )
 
 
 def forgetting(key: ConversationKey, run_id: str) -> Delete:
     """The write that releases a conversation whose newest message is unknown."""
     return Delete(unfinished_run_key(key), _IS_THIS_RUN, {":run": run_id, ":coach": key.coach_id})
+
+
+def clearing(key: ConversationKey, *, keeps_spent: bool, ttl: int) -> Update | Delete:
+    """The last write of a deletion: only what the conversation has spent is kept, while it counts."""
+    if not keeps_spent:
+        return Delete(unfinished_run_key(key))
+    return Update(
+        unfinished_run_key(key),
+        "SET #ttl = :ttl REMOVE #coachId, #isDeleted, #tombstone, #newestId",
+        values={":ttl": ttl},
+    )
 
 
 def deleting(key: ConversationKey, run_id: str | None, tombstone: str | None) -> Update:

@@ -21,10 +21,13 @@ from coachstream.conversation.errors import ConversationNotFound, RunNotFound
 from coachstream.conversation.ids import first_message_id, id_after
 from coachstream.conversation.model import ConversationKey, Message, Role, StopReason, format_timestamp
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
+from coachstream.conversation.quotas import UNLIMITED, OwnLimits, QuotaLimits, QuotaUse, Spent
 from coachstream.conversation.run_log import LogEntry, decode_entry, encode_entry
 from coachstream.sqlite_file import decoding
+from coachstream.storage.idempotency import require_same_text
 from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 from coachstream.storage.sqlite.database import Database
+from coachstream.storage.sqlite.quotas import count_tokens, quota_use, set_own_limits, take_turn
 from coachstream.storage.sqlite.rows import (
     MESSAGE_COLUMNS,
     conversation_number,
@@ -51,11 +54,16 @@ class SqliteRuns:
         self._now = now
 
     async def begin_run(
-        self, key: ConversationKey, user_message: Message, run_id: str, opened: LogEntry
+        self,
+        key: ConversationKey,
+        user_message: Message,
+        run_id: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
         """Save the user message exactly once and open a run for it (see `RunStore`)."""
         return await self._database.write(
-            lambda connection: _begin(connection, key, user_message, run_id, opened, self._now())
+            lambda connection: _begin(connection, key, user_message, run_id, opened, quotas, self._now())
         )
 
     async def save_waiting_message(
@@ -87,7 +95,12 @@ class SqliteRuns:
         return await self._database.write(append)
 
     async def finish_run(
-        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None
+        self,
+        key: ConversationKey,
+        run_id: str,
+        ended: LogEntry,
+        reply: Message | None,
+        spent: Spent | None = None,
     ) -> LogEntry | None:
         """Append the last entry, save the reply and release the conversation (see `RunStore`)."""
 
@@ -100,6 +113,8 @@ class SqliteRuns:
                 raise RunNotFound
             if reply is not None:
                 _save_reply(connection, conversation, reply)
+            if spent is not None:
+                count_tokens(connection, key.user_id, spent)
             connection.execute(
                 "UPDATE conversations SET unfinished_run = NULL WHERE number = ?", (conversation,)
             )
@@ -136,6 +151,14 @@ class SqliteRuns:
     async def unfinished_run(self, key: ConversationKey) -> str | None:
         """The id of the conversation's unfinished run, alive or not; None if there is none."""
         return await self._read(key, _unfinished_run)
+
+    async def quota_use(self, user_id: str, limits: QuotaLimits, *, at: int) -> QuotaUse:
+        """What a user has taken of the quotas (see `RunStore`)."""
+        return await self._database.read(lambda connection: quota_use(connection, user_id, limits, at=at))
+
+    async def set_own_limits(self, user_id: str, own: OwnLimits) -> None:
+        """Give a user limits of their own, which replace those of all users."""
+        await self._database.write(lambda connection: set_own_limits(connection, user_id, own))
 
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
         """A message; None if it does not exist."""
@@ -192,6 +215,7 @@ def _begin(
     user_message: Message,
     run_id: str,
     opened: LogEntry,
+    quotas: QuotaLimits,
     now: datetime,
 ) -> RunBegun | AlreadyAnswered | ConversationBusy:
     conversation = conversation_number(connection, key)
@@ -202,6 +226,8 @@ def _begin(
     unfinished = _unfinished_run(connection, conversation)
     if unfinished is not None:
         return ConversationBusy(unfinished, stored)
+    if quotas.is_on:
+        take_turn(connection, key.user_id, quotas, at=opened_at(opened))
     message = stored or _save_new(connection, conversation, user_message)
     _delete_old_entries(connection, written_before=now - LOG_KEPT_FOR)
     newest_id = _newest_id(connection, conversation) or message.id
@@ -278,12 +304,19 @@ def _unfinished_run(connection: sqlite3.Connection, conversation: int) -> str | 
 
 
 def _stored_message(connection: sqlite3.Connection, conversation: int, message: Message) -> Message | None:
-    """The message as saved by an earlier attempt."""
-    return _message(
+    """The message as saved by an earlier attempt.
+
+    Raises:
+        IdempotencyMismatch: it has another text.
+    """
+    stored = _message(
         connection,
         "conversation = ? AND (client_message_id = ? OR id = ?)",
         *(conversation, message.metadata.client_message_id, message.id),
     )
+    if stored is not None:
+        require_same_text(stored, message)
+    return stored
 
 
 def _complete_reply(connection: sqlite3.Connection, conversation: int, message: Message) -> Message | None:

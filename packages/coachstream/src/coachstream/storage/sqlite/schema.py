@@ -114,7 +114,28 @@ _VERSION_4 = (
     """,
 )
 
-_MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4)
+_VERSION_5 = (
+    """
+    CREATE TABLE quota_limits (
+        user_id TEXT NOT NULL,
+        max_concurrent_runs INTEGER,
+        max_turns_per_minute INTEGER,
+        max_tokens_per_day INTEGER,
+        PRIMARY KEY (user_id)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE quota_windows (
+        user_id TEXT NOT NULL,
+        quota TEXT NOT NULL,
+        window INTEGER NOT NULL,
+        taken INTEGER NOT NULL,
+        PRIMARY KEY (user_id, quota, window)
+    ) WITHOUT ROWID
+    """,
+)
+
+_MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
 """The statements that migrate each version to the next; a published one is never changed."""
 
 SCHEMA_VERSION = len(_MIGRATIONS)

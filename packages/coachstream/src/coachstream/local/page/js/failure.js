@@ -91,7 +91,8 @@ export class Failure extends Error {
     const { code, message, status, retryable, partialMessage, userMessage } = error;
     if (code.startsWith("HTTP_") && status !== null) return Failure.fromResponse(status, null);
     const partialReply = partialMessage?.content ?? null;
-    return new Failure(code, message, { retryable, partialReply, isStored: userMessage !== null, cause: error });
+    const sentence = code === "QUOTA_EXCEEDED" ? quotaSentence(error) : message;
+    return new Failure(code, sentence, { retryable, partialReply, isStored: userMessage !== null, cause: error });
   }
 }
 
@@ -106,6 +107,21 @@ export class NotSignedIn extends Failure {
 /** @param {unknown} value @returns {value is string} */
 function isText(value) {
   return typeof value === "string" && value !== "";
+}
+
+/** @param {ServiceError} error a `QUOTA_EXCEEDED` @returns {string} */
+function quotaSentence({ message, quota, retryAfter }) {
+  if (retryAfter === null) return message;
+  switch (quota?.quota) {
+    case "concurrent-runs":
+      return "Your coach is already writing as many replies as you can have at a time. Please try again when one is complete.";
+    case "turns-per-minute":
+      return `You have sent as many messages as you can in a minute. Please try again in ${retryAfter} seconds.`;
+    case "tokens-per-day":
+      return `You have talked to your coach as much as you can in a day. Please try again in ${Math.ceil(retryAfter / 3600)} h.`;
+    default:
+      return message;
+  }
 }
 
 /** @param {number} status */

@@ -1,0 +1,282 @@
+"""Quotas: one item per user, `coachQuota`, which usually only the transaction that begins a run writes.
+
+Each item in a transaction costs two write units, and a turn has two transactions. So nothing is given back at
+the end of a run. The item says where to look instead, and errs on the safe side:
+
+- `open`: the conversations that may have an unfinished run, a set. A conversation in which a run begins has
+  none, so it needs one place however often it is used. If the set is full, the store looks at the unfinished
+  run of each conversation and at the lease in its log, and takes out the conversations whose run is over.
+- `turns<minute>`: the runs that began in a minute, counted from 1970. A claim removes some earlier counts.
+- The tokens of a run are added to the conversation's `coachTurn` item, which the end of a run writes anyway:
+  `tokens<day>`. The user's total is their sum over the open conversations, plus `settledTokens` (of
+  `settledDay`), what conversations had that were taken out. A turn reads it while the model writes. If the
+  day's tokens are used up, its end stores the total: `knownTokens` (of `knownDay`) refuses the next claim.
+- `claims` counts the runs that began, for optimistic concurrency.
+- `maxConcurrentRuns`, `maxTurnsPerMinute`, `maxTokensPerDay`: the user's own limits, written by operators.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import suppress
+
+import msgspec
+
+from coachstream.conversation.model import ConversationKey
+from coachstream.conversation.prompt.records import as_count, as_text
+from coachstream.conversation.quotas import (
+    MOST_PLACES,
+    NO_LIMIT,
+    OwnLimits,
+    QuotaLimits,
+    QuotaUse,
+    Spent,
+    day_of,
+    holds_a_place,
+    minute_of,
+)
+from coachstream.storage.dynamodb.attribute_values import Item
+from coachstream.storage.dynamodb.keys import quota_key, unfinished_run_key
+from coachstream.storage.dynamodb.requests import Update, Write
+from coachstream.storage.dynamodb.run_logs import RunLogs
+from coachstream.storage.dynamodb.table_client import TableClient, TransactionCancelled
+
+MOST_OLD_MINUTES = 8
+"""The counts of earlier minutes that may pile up before a turn removes them, for one write unit."""
+
+REMOVED_WINDOWS = range(2, 7)
+"""The earlier windows that each write removes. The last one may be the current one of a clock behind."""
+
+_UNLIMITED = 10**15
+"""Compares as no limit."""
+
+_MINUTE = re.compile(r"turns([0-9]+)")
+_SPENT = re.compile(r"tokens[0-9]+")
+
+
+class _Open(msgspec.Struct, frozen=True):
+    """An open conversation: its tokens of the day, and whether it holds a place."""
+
+    conversation_id: str
+    tokens: int
+    holds_a_place: bool
+
+
+class Quotas:
+    """The quotas in one table."""
+
+    def __init__(self, table: TableClient, logs: RunLogs) -> None:
+        self._table = table
+        self._logs = logs
+
+    async def make_room(self, key: ConversationKey, item: Item, limits: QuotaLimits, at: int) -> None:
+        """Take conversations out whose run is over, so that a refused claim may succeed.
+
+        Args:
+            key: the conversation of the claim, which has no unfinished run.
+            item: the quota item that the claim's condition refused.
+            limits: as given to `taking`.
+            at: as given to `taking`.
+
+        Raises:
+            QuotaExceeded: nothing is left of a quota.
+            StorageUnavailable: the store failed.
+        """
+        known = _use_in(item, limits, at)
+        known.check()  # without a read, if turns or tokens are used up
+        found = await self._open(key.user_id, item, at, reads_leases=True)
+        _with(known, item, found, at).check()
+        over = [each for each in found if not each.holds_a_place]
+        writes: dict[str, Write] = {"quota": _settling(key.user_id, item, found, at)}
+        for each in over:
+            if each.tokens:
+                spent = _spent_name(day_of(at))
+                writes[f"tokens of {each.conversation_id}"] = Update(
+                    unfinished_run_key(msgspec.structs.replace(key, conversation_id=each.conversation_id)),
+                    f"REMOVE #{spent}",
+                    f"#{spent} = :tokens",
+                    {":tokens": each.tokens},
+                )
+        with suppress(TransactionCancelled):  # another claim was faster; the next attempt finds out more
+            await self._table.transact(writes)
+
+    async def use(self, user_id: str, limits: QuotaLimits, *, at: int) -> QuotaUse:
+        """What a user has taken (see `RunStore`): a read, and one for each open conversation.
+
+        A run whose process died counts until `make_room` looks at its lease.
+        """
+        item = await self._table.get(quota_key(user_id)) or {}
+        found = await self._open(user_id, item, at, reads_leases=False)
+        if old := _old_minutes(item, at, at_least=MOST_OLD_MINUTES):
+            await self._table.change(Update(quota_key(user_id), f"REMOVE {_names(old)}"))
+        return _with(_use_in(item, limits, at), item, found, at)
+
+    async def set_own_limits(self, user_id: str, own: OwnLimits) -> None:
+        """Give a user limits of their own."""
+        given = {
+            "maxConcurrentRuns": own.concurrent_runs,
+            "maxTurnsPerMinute": own.turns_per_minute,
+            "maxTokensPerDay": own.tokens_per_day,
+        }
+        kept = {name: value for name, value in given.items() if value is not None}
+        removed = [name for name in given if name not in kept]
+        changes = []
+        if kept:
+            changes.append(f"SET {', '.join(f'#{name} = :{name}' for name in kept)}")
+        if removed:
+            changes.append(f"REMOVE {_names(removed)}")
+        values = {f":{name}": value for name, value in kept.items()}
+        await self._table.change(Update(quota_key(user_id), " ".join(changes), values=values))
+
+    async def _open(self, user_id: str, item: Item, at: int, *, reads_leases: bool) -> list[_Open]:
+        async def look(conversation_id: str) -> _Open:
+            key = ConversationKey(user_id, "", conversation_id)
+            turn = await self._table.get(unfinished_run_key(key)) or {}
+            run_id = as_text(turn.get("runId"))
+            takes_place = bool(run_id)
+            if run_id and reads_leases:
+                key = ConversationKey(user_id, as_text(turn.get("coachId")), conversation_id)
+                takes_place = holds_a_place(await self._logs.last(key, run_id), at)
+            return _Open(conversation_id, as_count(turn.get(_spent_name(day_of(at)))), takes_place)
+
+        return await asyncio.gather(*map(look, _open_in(item)))
+
+
+def taking(key: ConversationKey, limits: QuotaLimits, at: int) -> Update:
+    """The write that takes a run from the user's quotas, unless nothing seems to be left of one."""
+    minute, day = minute_of(at), day_of(at)
+    turns = _turns_name(minute)
+    is_open = _below("size(#open)", "maxConcurrentRuns", "runs")
+    is_slow = _below(f"#{turns}", "maxTurnsPerMinute", "turns")
+    is_cheap = _below("#knownTokens", "maxTokensPerDay", "tokens")
+    old = [_turns_name(minute - ago) for ago in REMOVED_WINDOWS]
+    return Update(
+        quota_key(key.user_id),
+        f"ADD #open :conversations, #{turns} :one, #claims :one REMOVE {_names(old)}",
+        f"(attribute_not_exists(#open) OR contains(#open, :conversation) OR {is_open})"
+        f" AND (attribute_not_exists(#{turns}) OR {is_slow})"
+        f" AND (attribute_not_exists(#knownDay) OR #knownDay <> :day OR {is_cheap})",
+        {
+            ":conversations": {key.conversation_id},
+            ":conversation": key.conversation_id,
+            ":one": 1,
+            ":day": day,
+            ":none": NO_LIMIT,
+            ":runs": limits.concurrent_runs or MOST_PLACES,
+            ":mostruns": MOST_PLACES,
+            ":turns": limits.turns_per_minute or _UNLIMITED,
+            ":mostturns": _UNLIMITED,
+            ":tokens": limits.tokens_per_day or _UNLIMITED,
+            ":mosttokens": _UNLIMITED,
+        },
+        returns_existing=True,
+    )
+
+
+def using_up(user_id: str, spent: Spent) -> Update:
+    """The write that stores that a day's tokens are used up."""
+    known = 0 if spent.use is None else spent.use.tokens
+    return Update(
+        quota_key(user_id),
+        "SET #knownDay = :day, #knownTokens = :tokens",
+        values={":day": day_of(spent.at), ":tokens": known},
+    )
+
+
+def adding(spent: Spent) -> tuple[str, str, Item]:
+    """What an update adds and removes to count a run's tokens on its conversation's item, and the values."""
+    day = day_of(spent.at)
+    old = [_spent_name(day - ago) for ago in REMOVED_WINDOWS]
+    return f"#{_spent_name(day)} :spent", _names(old), {":spent": spent.tokens}
+
+
+def spent_in(unfinished_run: Item) -> bool:
+    """Whether a conversation's item has tokens of some day, which count even if it is deleted."""
+    return any(_SPENT.fullmatch(name) for name in unfinished_run)
+
+
+def _below(operand: str, own: str, limit: str) -> str:
+    """The condition that an operand is below the user's own limit, or else below that of all users."""
+    return (
+        f"(attribute_not_exists(#{own}) AND {operand} < :{limit})"
+        f" OR (#{own} <> :none AND {operand} < #{own})"
+        f" OR (#{own} = :none AND {operand} < :most{limit})"
+    )
+
+
+def _use_in(item: Item, limits: QuotaLimits, at: int) -> QuotaUse:
+    """What the item alone says: no concurrent runs, and the known tokens."""
+    own = OwnLimits(*(_limit_in(item, f"max{name}") for name in _OWN))
+    is_today = item.get("knownDay") == day_of(at)
+    return QuotaUse(
+        limits=limits.overridden_by(own),
+        at=at,
+        turns=as_count(item.get(_turns_name(minute_of(at)))),
+        tokens=as_count(item.get("knownTokens")) if is_today else 0,
+    )
+
+
+_OWN = ("ConcurrentRuns", "TurnsPerMinute", "TokensPerDay")
+
+
+def _limit_in(item: Item, name: str) -> int | None:
+    return as_count(item[name]) if name in item else None
+
+
+def _with(known: QuotaUse, item: Item, found: list[_Open], at: int) -> QuotaUse:
+    return msgspec.structs.replace(
+        known,
+        concurrent_runs=sum(each.holds_a_place for each in found),
+        tokens=_settled_in(item, at) + sum(each.tokens for each in found),
+    )
+
+
+def _settled_in(item: Item, at: int) -> int:
+    return as_count(item.get("settledTokens")) if item.get("settledDay") == day_of(at) else 0
+
+
+def _settling(user_id: str, item: Item, found: list[_Open], at: int) -> Update:
+    """The write that takes those conversations out whose run is over, unless a run has begun since."""
+    kept = {each.conversation_id for each in found if each.holds_a_place}
+    settled = _settled_in(item, at) + sum(each.tokens for each in found if not each.holds_a_place)
+    values: dict[str, object] = {
+        ":claims": as_count(item.get("claims")),
+        ":one": 1,
+        ":day": day_of(at),
+        ":settled": settled,
+    }
+    change = "SET #settledDay = :day, #settledTokens = :settled"
+    removed = _old_minutes(item, at)
+    if kept:
+        change += ", #open = :open"
+        values[":open"] = kept
+    else:
+        removed.append("open")
+    if removed:
+        change += f" REMOVE {_names(removed)}"
+    return Update(quota_key(user_id), f"{change} ADD #claims :one", "#claims = :claims", values)
+
+
+def _open_in(item: Item) -> list[str]:
+    found = item.get("open")
+    return sorted(found) if isinstance(found, frozenset) else []
+
+
+def _old_minutes(item: Item, at: int, *, at_least: int = 1) -> list[str]:
+    """The names of the counts of earlier minutes, if there are enough of them."""
+    first = minute_of(at) - REMOVED_WINDOWS.start
+    old = [name for name in item if (match := _MINUTE.fullmatch(name)) and int(match[1]) <= first]
+    return old if len(old) >= at_least else []
+
+
+def _turns_name(minute: int) -> str:
+    return f"turns{minute}"
+
+
+def _spent_name(day: int) -> str:
+    return f"tokens{day}"
+
+
+def _names(names: list[str]) -> str:
+    return ", ".join(f"#{name}" for name in names)

@@ -1,0 +1,110 @@
+"""Quotas in a turn: refused before anything is stored, counted at its end, and reported to its readers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+import pytest
+
+from coachstream.conversation.errors import ErrorCode, ModelUnavailable, StorageUnavailable
+from coachstream.conversation.events import Completed, Failed
+from coachstream.conversation.ids import milliseconds_of
+from coachstream.conversation.model import StopReason, Usage
+from coachstream.conversation.ports import ModelStop
+from coachstream.conversation.quotas import QuotaLimits, QuotaUse
+from support.doubles import ScriptedModel
+from support.turns import KEY, NOW, Stage
+
+LIMITS = QuotaLimits(concurrent_runs=2, turns_per_minute=2, tokens_per_day=1_000)
+AT = milliseconds_of(NOW)
+DONE = ModelStop(StopReason.END_TURN, Usage(100, 20, 3, 4))
+
+
+def limited(*script: object, limits: QuotaLimits = LIMITS) -> Stage:
+    """A stage with quotas."""
+    stage = Stage(ScriptedModel(*(script or ("Hello!", DONE))))  # type: ignore[arg-type]
+    runs = msgspec.structs.replace(stage.settings.runs, quotas=limits)
+    stage.settings = msgspec.structs.replace(stage.settings, runs=runs)
+    return stage
+
+
+async def use_of(stage: Stage) -> QuotaUse:
+    return await stage.store.quota_use(KEY.user_id, LIMITS, at=AT)
+
+
+async def test_the_end_of_a_turn_says_what_is_left() -> None:
+    """With its own run ended and its own tokens counted; every reader of the run gets the same."""
+    stage = limited()
+    completed = (await stage.run())[-1]
+    assert isinstance(completed, Completed)
+    assert [(left.quota, left.limit, left.remaining) for left in completed.quotas] == [
+        ("concurrent-runs", 2, 2),
+        ("turns-per-minute", 2, 1),
+        ("tokens-per-day", 1_000, 873),
+    ]
+    again = (await stage.run())[-1]
+    assert isinstance(again, Completed)
+    assert [left.remaining for left in again.quotas] == [2, 0, 746]
+
+
+async def test_a_turn_without_a_quota_left_is_refused_and_nothing_is_stored() -> None:
+    """The reader learns which one, and when to try again."""
+    stage = limited()
+    for _ in range(2):
+        await stage.run()
+    stored, calls = stage.stored(), stage.model.calls
+    refused = (await stage.run())[-1]
+    assert isinstance(refused, Failed)
+    assert (refused.code, refused.retryable) == (ErrorCode.QUOTA_EXCEEDED, True)
+    assert refused.quota is not None
+    assert (refused.quota.quota, refused.quota.remaining) == ("turns-per-minute", 0)
+    assert refused.retry_after_s == refused.quota.reset_s
+    assert (stage.stored(), stage.model.calls) == (stored, calls)
+
+
+async def test_without_quotas_nothing_is_read_for_them() -> None:
+    """And `complete` says nothing of them."""
+    stage = limited(limits=QuotaLimits())
+    completed = (await stage.run())[-1]
+    assert isinstance(completed, Completed)
+    assert completed.quotas == ()
+    assert "quota_use" not in stage.store.steps
+
+
+@pytest.mark.parametrize("is_slow", [False, True])
+async def test_a_turn_does_not_depend_on_what_is_left(is_slow: bool) -> None:
+    """If that cannot be read, or takes too long, it is not reported; the tokens are counted all the same."""
+    stage = limited()
+    if is_slow:
+        stage.store.gates["quota_use"] = asyncio.Event()
+    else:
+        stage.store.failures["quota_use"] = [StorageUnavailable()]
+    completed = (await stage.run())[-1]
+    assert isinstance(completed, Completed)
+    assert completed.quotas == ()
+    stage.store.gates.clear()
+    assert (await use_of(stage)).tokens == 127
+
+
+async def test_the_tokens_of_a_reply_that_broke_off_are_estimated() -> None:
+    """Its model reports none, but has read the prompt; one that never began costs none."""
+    stage = limited("Half a ", ModelUnavailable())
+    assert isinstance((await stage.run())[-1], Failed)
+    broken = (await use_of(stage)).tokens
+    assert broken > 10
+    stage = limited(ModelUnavailable(), ModelUnavailable())
+    assert isinstance((await stage.run())[-1], Failed)
+    assert (await use_of(stage)).tokens == 0
+
+
+async def test_the_tokens_of_a_cancelled_turn_are_estimated() -> None:
+    """As if its reply had broken off; its place is free."""
+    stage = limited("Half a ", asyncio.Event())
+    turn = asyncio.ensure_future(stage.run())
+    await stage.store.reached["append"].wait()
+    turn.cancel()
+    await asyncio.gather(turn, return_exceptions=True)
+    use = await use_of(stage)
+    assert use.tokens > 10
+    assert use.concurrent_runs == 0
