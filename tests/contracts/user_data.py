@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from coachstream.conversation.errors import ConversationNotFound, InvalidCursor, StorageUnavailable
 from coachstream.conversation.model import ConversationKey
+from coachstream.conversation.quotas import OwnLimits, QuotaLimits
 from coachstream.conversation.run_log import is_tombstone
 from coachstream.conversation.user_data import DeletionReport, UserRecord, delete_user_data
+from contracts.quotas import Talk
 from contracts.store_records import (
     COACH,
     KEY,
@@ -110,6 +112,21 @@ class UserDataContract(StoreContract):
                 break
         assert pieces == whole
         assert len({record.id for record in pieces}) == len(pieces)
+
+    async def test_what_a_user_took_of_the_quotas_is_read_and_outlives_a_deletion(
+        self, filled: SeedableStore
+    ) -> None:
+        """Or a user could get a new day's tokens by a deletion."""
+        limits = QuotaLimits(turns_per_minute=2)
+        await filled.set_own_limits(KEY.user_id, OwnLimits(tokens_per_day=9))
+        await Talk(filled, names={SECOND.conversation_id}).begin("conv-3", limits)
+        quotas = [each for each in await read_all(filled, KEY.user_id) if each.kind == "coachQuota"]
+        assert quotas
+        assert b"9" in msgspec.json.encode(quotas)
+        report = await delete_user_data(KEY.user_id, store=filled, recall=None)
+        assert report.left is not None
+        assert report.left["coachQuota"] == len(quotas)
+        assert (await Talk(filled).use(limits)).turns == 1
 
     async def test_a_position_leads_to_no_other_user_s_records(self, filled: SeedableStore) -> None:
         """Each position of each neighbour, in the user's own data, leads to the user's records or nothing."""

@@ -391,6 +391,8 @@ class RememberedConversations:
         found: list[tuple[str, str, object]] = []
         if user_id in self._profiles:
             found.append(("profile", "profile", self._profiles[user_id]))
+        if user_id in self._own_limits:
+            found.append(("coachQuota", "coachQuota", msgspec.to_builtins(self._own_limits[user_id])))
         stored: Mapping[str, Mapping[tuple[str, str], object]] = {
             "coach": self.coaches,
             MEMORY: self._memories,

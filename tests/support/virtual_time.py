@@ -57,6 +57,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         result.add_done_callback(self._note_result)
         return result
 
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:  # noqa: ARG002, ASYNC109
+        """Wait for the threads as long as it takes: virtual time would be up at once."""
+        await super().shutdown_default_executor()
+
     def _note_result(self, _: asyncio.Future[T]) -> None:
         self._clock.working_threads -= 1
 

@@ -304,7 +304,8 @@ async def test_a_failed_start_fails_the_request_and_is_not_retried(
     arguments: list[str], error_type: str, message: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The reason is logged; only the next request starts another environment."""
-    async with scripted(*arguments, init_timeout_s=0.5) as pool:
+    init_timeout_s = 0.5 if "hang" in arguments else PATIENCE_S
+    async with scripted(*arguments, init_timeout_s=init_timeout_s) as pool:
         for attempt in (1, 2):
             with pytest.raises(FunctionFailed) as failed:
                 await pool.invoke(steps(["write", "x"]))

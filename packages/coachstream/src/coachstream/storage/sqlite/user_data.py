@@ -13,6 +13,12 @@ from coachstream.conversation.model import ConversationKey
 from coachstream.conversation.user_data import MEMORY, PAGE_BYTES, PAGE_RECORDS, RecordPage, UserRecord
 from coachstream.storage.sqlite.database import Database
 
+_QUOTAS = """
+    SELECT user_id, 'limits' AS quota, 0 AS window, NULL AS taken,
+        max_concurrent_runs, max_turns_per_minute, max_tokens_per_day FROM quota_limits
+    UNION ALL SELECT user_id, quota, window, taken, NULL, NULL, NULL FROM quota_windows
+"""
+
 _OF_CONVERSATION = "JOIN conversations ON conversations.number = t.conversation"
 
 
@@ -64,6 +70,18 @@ _SOURCES = (
             *("conversations.coach_id", "conversations.conversation_id", "t.id", "t.role", "t.content"),
             *("t.timestamp", "t.model", "t.stop_reason", "t.client_message_id", "t.reply_to", "t.streamed"),
             *("t.run_id", "t.is_handed_off"),
+        ),
+    ),
+    _Source(
+        "coachQuota",
+        f"({_QUOTAS}) t",
+        "t.user_id",
+        "hex(t.quota || '#' || t.window)",
+        "",
+        "t.quota || '#' || t.window",
+        (
+            *("t.quota", "t.window", "t.taken"),
+            *("t.max_concurrent_runs", "t.max_turns_per_minute", "t.max_tokens_per_day"),
         ),
     ),
     _Source(
