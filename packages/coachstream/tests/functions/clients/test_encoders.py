@@ -113,7 +113,7 @@ def endings(draw: st.DrawFn, text: str) -> Event:
     )
 
 
-NEED_ARGUMENTS = {ErrorCode.TURN_IN_PROGRESS, ErrorCode.METHOD_NOT_ALLOWED}
+NEED_ARGUMENTS = {ErrorCode.TURN_IN_PROGRESS, ErrorCode.METHOD_NOT_ALLOWED, ErrorCode.QUOTA_EXCEEDED}
 
 
 def message(role: Role, text: str, *, stop_reason: StopReason | None = None) -> Message:
