@@ -151,6 +151,21 @@ async def test_markup_in_a_message_is_shown_as_text(tab: Tab, server: Serving) -
     assert await tab.evaluate("() => window.attacked") is None
 
 
+async def test_code_can_be_copied_as_it_is(browser: Browser, silent: Silent) -> None:
+    """With its indentation, by the button above it, which says so."""
+    ready = silent.server.ready
+    async with new_tab(browser, ready.url) as tab:
+        await tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await tab.open(ready.coach_id, create_conversation(ready))
+        speaking = silent.model.reply_in_steps("Do:\n\n```\nEMOM 10:\n  5 <pull>-ups\n```\n\nEnjoy **it**.")
+        await tab.write("A workout, please")
+        list(speaking)
+        await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+        await tab.button("Copy code").click()
+        await tab.until("() => document.getElementById('announcer').textContent === 'Copied.'")
+        assert await tab.evaluate("() => navigator.clipboard.readText()") == "EMOM 10:\n  5 <pull>-ups\n"
+
+
 async def test_two_tabs_can_talk_in_turn(tab: Tab, server: Serving) -> None:
     """Messages sent in one tab are shown in the other, which can continue the conversation."""
     conversation = create_conversation(server.ready)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from support.patience import PATIENCE_S
+from support.places import CACHE
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
@@ -30,6 +31,13 @@ ARGUMENTS = (
     "--disable-sync",
 )
 WAIT_MS = 1_000 * PATIENCE_S
+
+#: Checks a page's accessibility.
+AXE = CACHE / "page-libraries" / "node_modules" / "axe-core" / "axe.min.js"
+RUN_AXE = """async () => {
+  const { violations } = await axe.run();
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target).join(", ")}`);
+}"""
 
 #: Records every length that the text of the newest reply ever has.
 RECORD_GROWTH = """() => {
@@ -118,6 +126,12 @@ class Tab:
     async def until(self, condition: str, argument: object = None) -> None:
         """Wait until a JavaScript function returns a truthy value."""
         await self.page.wait_for_function(condition, arg=argument)
+
+    async def violations(self) -> list[str]:
+        """What axe-core finds wrong with what is on view."""
+        await self.page.evaluate(AXE.read_text())
+        found: list[str] = await self.page.evaluate(RUN_AXE)
+        return found
 
     @property
     def message_box(self) -> Locator:

@@ -68,7 +68,7 @@ export class MessageView {
     this.node.dataset.phase = entry.phase;
     this.node.toggleAttribute("data-incomplete", REMARKS[entry.stopReason ?? ""] !== undefined);
     this.node.setAttribute("aria-busy", String(entry.phase === "streaming"));
-    if (this.#text) this.#text.show(entry.content);
+    if (this.#text) this.#text.show(entry.content, { grows: entry.phase === "streaming" });
     else if (this.body.textContent !== entry.content) this.body.textContent = entry.content;
     this.body.hidden = !hasText;
 
