@@ -8,6 +8,7 @@
  */
 import { recall, remember } from "../remembered.js";
 import { isBusy } from "../turn.js";
+import { isOfInputMethod } from "./composition.js";
 import { byId } from "./dom.js";
 
 /** The server's limit, in code points; see the request contract. */
@@ -128,8 +129,7 @@ export class Composer {
 
   /** @param {KeyboardEvent} event */
   #keyPressed(event) {
-    // Enter that ends the composition of a character (Japanese, Chinese, ...) does not send.
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (event.key !== "Enter" || event.shiftKey || isOfInputMethod(event)) return;
     event.preventDefault();
     this.#send();
   }

@@ -8,8 +8,9 @@
  */
 import { hashFor } from "../route.js";
 import { periodOf } from "../times.js";
-import { byId, element, icon } from "./dom.js";
+import { isOfInputMethod } from "./composition.js";
 import { confirmDelete } from "./delete-dialog.js";
+import { byId, element, icon } from "./dom.js";
 
 const MAX_TITLE_CHARACTERS = 200;
 
@@ -142,7 +143,7 @@ export class ConversationList {
     };
     input.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" && event.key !== "Escape") return;
-      if (event.isComposing) return;
+      if (isOfInputMethod(event)) return;
       event.preventDefault();
       event.stopPropagation();
       finish(event.key === "Enter", true);
