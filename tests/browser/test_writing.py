@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from support.chat_page import Tab
-from support.serving import Serving, create_conversation
+from support.serving import Serving, Silent, create_conversation
 
 #: The end of a composition as browsers report it: Safari ends it before the key that ended it (WebKit bug 165004).
 COMPOSE = """([field, text, isSafari]) => {
@@ -20,6 +20,10 @@ COMPOSE = """([field, text, isSafari]) => {
   node.dispatchEvent(new KeyboardEvent("keydown", { ...enter, bubbles: true, cancelable: true }));
   if (!isSafari) end();
 }"""
+
+DIRECTIONS = (
+    "(selector) => [...document.querySelectorAll(selector)].map((node) => getComputedStyle(node).direction)"
+)
 
 
 @pytest.mark.parametrize("safari", [True, False], ids=["Safari", "others"])
@@ -37,3 +41,31 @@ async def test_enter_that_ends_a_composition_does_not_send(tab: Tab, server: Ser
     await tab.page.keyboard.press("F2")
     await tab.evaluate(COMPOSE, [".rename", "今日は", safari])
     assert await tab.page.locator(".rename").count() == 1
+
+
+async def test_every_text_of_a_person_or_a_coach_has_its_own_direction(tab: Tab, silent: Silent) -> None:
+    """Arabic starts on the right, and its full stops, list numbers and quotes are on the side where it ends."""
+    ready = silent.server.ready
+    tab.url = ready.url
+    await tab.open(ready.coach_id)
+    question = "اكتب لي خطة."
+    await tab.message_box.fill(question)
+    assert await tab.evaluate(DIRECTIONS, "#message") == ["rtl"]
+    speaking = silent.model.reply_in_steps(
+        "مرحبا.\n\n1. اركض 5 كم.\n\n> شكرا\n\n|يوم|خطة|\n|-|-|\n|1|2|\n\nIn English."
+    )
+    await tab.message_box.press("Enter")
+    list(speaking)
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    assert await tab.evaluate(DIRECTIONS, "#message") == ["ltr"]
+    assert await tab.evaluate(DIRECTIONS, ".message-user .message-text") == ["rtl"]
+    directions = await tab.evaluate(DIRECTIONS, ".message-assistant .message-text > *")
+    assert directions == ["rtl", "rtl", "rtl", "rtl", "ltr"]
+    await tab.until(
+        "(text) => document.querySelector('#conversations a .conversation-title').textContent === text",
+        question,
+    )
+    assert (
+        await tab.evaluate(DIRECTIONS, "#conversations a[aria-current] .conversation-title, #title")
+        == ["rtl"] * 2
+    )

@@ -94,7 +94,7 @@ export class ConversationList {
         "data-conversation": conversationId,
         click: this.#onChosen,
       },
-      element("span", { class: "conversation-title" }, title),
+      element("span", { class: "conversation-title", dir: "auto" }, title),
       isReplying ? element("span", { class: "replying" }, element("span", { class: "visually-hidden" }, " (replying)")) : null,
     );
     return element(
@@ -128,6 +128,7 @@ export class ConversationList {
     const input = element("input", {
       class: "rename",
       type: "text",
+      dir: "auto",
       "aria-label": "Title of the conversation",
       maxlength: String(MAX_TITLE_CHARACTERS),
     });

@@ -39,7 +39,8 @@ export class MessageView {
    */
   constructor(role, { name, sign }, actions) {
     this.#actions = actions;
-    const body = element("div", { class: "message-text" });
+    // The blocks of a reply have a direction each.
+    const body = element("div", { class: "message-text", dir: role === "user" ? "auto" : null });
     this.#text = role === "assistant" ? new RichText(body) : null;
     this.#waiting = element("p", { class: "waiting", hidden: true });
     this.#foot = element("div", { class: "message-foot" });

@@ -3,7 +3,7 @@
  *
  * @import {Chat} from "../chat.js"
  */
-import { byId } from "./dom.js";
+import { byId, element } from "./dom.js";
 
 export class TopBar {
   #chat;
@@ -20,7 +20,7 @@ export class TopBar {
     const { thread, coach } = this.#chat;
     const title = thread.conversationId === null ? "New conversation" : (this.#chat.title ?? "Conversation");
     this.#title.textContent = title;
-    this.#coach.textContent = `with ${coach.name}`;
+    this.#coach.replaceChildren("with ", element("bdi", {}, coach.name));
     document.title = `${title} \u00b7 coachstream`;
   }
 }
