@@ -71,8 +71,9 @@ class Tab:
         problems: errors that the page wrote to the console, and uncaught exceptions.
     """
 
-    def __init__(self, page: Page, url: str) -> None:
+    def __init__(self, page: Page, url: str, *, touch: bool = False) -> None:
         self.page = page
+        self.touch = touch
         self.url = url
         self.problems: list[str] = []
         page.set_default_timeout(WAIT_MS)
@@ -95,9 +96,12 @@ class Tab:
         await self.page.wait_for_selector("html[data-ready]")
 
     async def write(self, text: str) -> None:
-        """Type a message and press Enter."""
+        """Type a message and press Enter; on a touch screen, the button."""
         await self.message_box.fill(text)
-        await self.message_box.press("Enter")
+        if self.touch:
+            await self.button("Send").click()
+        else:
+            await self.message_box.press("Enter")
 
     async def ask(self, text: str) -> str:
         """Send a message, wait until its reply is complete, and return the reply's text."""
@@ -184,7 +188,7 @@ async def new_tab(
         locale="en-GB",
     )
     try:
-        tab = Tab(await context.new_page(), url)
+        tab = Tab(await context.new_page(), url, touch=touch)
         yield tab
         assert tab.problems == []
     finally:

@@ -25,6 +25,8 @@ export class Composer {
   /** The message that was sent and may not have arrived. @type {Unsent|null} */
   #unsent = null;
   #tooLong = false;
+  /** A keyboard on a screen has no Shift+Enter: its Return has to start a new line. */
+  #touch = matchMedia("(hover: none) and (pointer: coarse)");
   #onSent;
 
   /** @param {Chat} chat @param {{userId: string, onSent: () => void}} options */
@@ -33,6 +35,9 @@ export class Composer {
     this.#onSent = onSent;
     this.userId = userId;
     this.#form.addEventListener("submit", (event) => this.#submitted(event));
+    const hint = () => this.#input.setAttribute("enterkeyhint", this.#touch.matches ? "enter" : "send");
+    this.#touch.addEventListener("change", hint);
+    hint();
     this.#input.addEventListener("keydown", (event) => this.#keyPressed(event));
     this.#input.addEventListener("input", () => {
       remember(this.#draftName, this.#input.value || null);
@@ -130,6 +135,7 @@ export class Composer {
   /** @param {KeyboardEvent} event */
   #keyPressed(event) {
     if (event.key !== "Enter" || event.shiftKey || isOfInputMethod(event)) return;
+    if (this.#touch.matches && !event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
     this.#send();
   }
