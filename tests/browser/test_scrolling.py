@@ -1,0 +1,70 @@
+"""What is on view while a conversation opens, grows and is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from support.chat_page import Tab, new_tab
+from support.serving import Serving, Silent, create_conversation
+
+if TYPE_CHECKING:
+    from playwright.async_api import Browser
+
+TOP = "() => document.getElementById('scroller').scrollTop"
+FROM_END = """() => {
+  const { scrollHeight, scrollTop, clientHeight } = document.getElementById("scroller");
+  return scrollHeight - scrollTop - clientHeight;
+}"""
+#: Scrolls, and waits until the page has been told and has drawn.
+SCROLL_BY = """async (pixels) => {
+  document.getElementById("scroller").scrollTop += pixels;
+  const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
+  await frame();
+  await frame();
+}"""
+
+
+@pytest.mark.parametrize("size", [(844, 390), (320, 480)])
+async def test_an_invitation_opens_at_its_beginning(
+    browser: Browser, server: Serving, size: tuple[int, int]
+) -> None:
+    """A phone on its side shows its first line, and no way to "the latest"."""
+    async with new_tab(browser, server.ready.url, size=size, touch=True) as tab:
+        await tab.open(server.ready.coach_id)
+        await tab.page.wait_for_selector(".welcome")
+        assert await tab.evaluate(FROM_END) > 0
+        await tab.evaluate(SCROLL_BY, 0)
+        assert await tab.evaluate(TOP) == 0
+        assert await tab.button("Jump to latest").is_hidden()
+
+
+async def test_scrolling_up_slowly_is_not_carried_down_again(browser: Browser, silent: Silent) -> None:
+    """Two pixels a frame are enough; whoever scrolls down to the end follows it again."""
+    server = silent.server
+    words = [f"paragraph{number}." for number in range(40)]
+    speaking = silent.model.reply_in_steps(*(f"{word}\n\n" for word in words))
+    async with new_tab(browser, server.ready.url, size=(900, 420)) as tab:
+        await tab.open(server.ready.coach_id, create_conversation(server.ready))
+        await tab.write("A long story")
+
+        async def say_more() -> None:
+            next(speaking)
+            await tab.page.locator(".message-assistant p", has_text=words.pop(0)).wait_for()
+            await tab.evaluate(SCROLL_BY, 0)
+
+        for _ in range(20):
+            await say_more()
+        assert await tab.evaluate(FROM_END) < 1
+        top = await tab.evaluate(TOP)
+        for moved in range(1, 11):
+            await tab.evaluate(SCROLL_BY, -2)
+            await say_more()
+            assert await tab.evaluate(TOP) == top - 2 * moved
+        await tab.evaluate(SCROLL_BY, 10_000)
+        for _ in range(3):
+            await say_more()
+            assert await tab.evaluate(FROM_END) < 1
+        list(speaking)
+        await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
