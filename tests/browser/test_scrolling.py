@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.chat_page import Tab, new_tab
+from support.chat_page import new_tab
 from support.serving import Serving, Silent, create_conversation
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ import { Chat } from "./chat.js";
 import { Failure, NotSignedIn } from "./failure.js";
 import { OtherTabs } from "./other-tabs.js";
 import { hashFor, parseRoute } from "./route.js";
+import { watchSleep } from "./sleep.js";
 import { announceReplies } from "./view/announcer.js";
 import { Autoscroll } from "./view/autoscroll.js";
 import { Composer } from "./view/composer.js";
@@ -53,6 +54,7 @@ async function start(api) {
     void chat.open(route.coachId, route.conversationId);
     focusComposer();
   });
+  watchSleep(() => void chat.wake());
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) void chat.refresh();
   });
