@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.chat_page import new_tab
+from support.chat_page import Tab, new_tab
+from support.long_conversation import long_conversation, serve_conversation
 from support.serving import Serving, Silent, create_conversation
 
 if TYPE_CHECKING:
@@ -68,3 +69,54 @@ async def test_scrolling_up_slowly_is_not_carried_down_again(browser: Browser, s
             assert await tab.evaluate(FROM_END) < 1
         list(speaking)
         await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+
+
+SHOWN = "() => [...document.querySelectorAll('.message-user .message-text')].map((node) => node.textContent)"
+#: Where a message is on the screen.
+PLACE = """(text) => [...document.querySelectorAll(".message-user")]
+  .find((node) => node.textContent.includes(text)).getBoundingClientRect().top"""
+
+
+async def test_a_long_conversation_is_loaded_from_its_end(browser: Browser, server: Serving) -> None:
+    """Earlier messages come as the reader scrolls up, above the others and without moving them."""
+    ready = server.ready
+    conversation = create_conversation(ready)
+    messages = long_conversation(130)
+    questions = [message.content for message in messages[::2]]
+    async with new_tab(browser, ready.url, size=(900, 600)) as tab:
+        queries = await serve_conversation(tab.page, ready, conversation, messages)
+        await tab.open(ready.coach_id, conversation)
+        await tab.page.wait_for_selector(".message")
+        await tab.until(f"() => ({FROM_END})() < 1")
+        shown = await tab.evaluate(SHOWN)
+        assert shown == questions[-len(shown) :]
+        assert len(shown) < len(questions)
+        while len(shown) < len(questions):
+            first = shown[0]
+            await tab.evaluate("() => { document.getElementById('scroller').scrollTop = 10; }")
+            before = await tab.evaluate(PLACE, first)
+            await tab.until(f"(first) => ({SHOWN})()[0] !== first", first)
+            await tab.evaluate(SCROLL_BY, 0)
+            assert abs(await tab.evaluate(PLACE, first) - before) < 30
+            shown = await tab.evaluate(SHOWN)
+        assert shown == questions
+        assert await tab.page.locator(".older").count() == 0
+        assert len(queries) == len(set(queries)) == 6
+
+
+async def test_what_was_loaded_stays_when_the_conversation_goes_on(tab: Tab, server: Serving) -> None:
+    """A turn loads the conversation again from its end, and neither repeats nor forgets a message."""
+    ready = server.ready
+    conversation = create_conversation(ready)
+    messages = long_conversation(90)
+    await serve_conversation(tab.page, ready, conversation, messages)
+    await tab.open(ready.coach_id, conversation)
+    await tab.page.wait_for_selector(".message")
+    await tab.evaluate("() => { document.getElementById('scroller').scrollTop = 0; }")
+    await tab.until(f"() => ({SHOWN})().length > 20")
+    await tab.ask("And now?")
+    await tab.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+    shown = await tab.evaluate(SHOWN)
+    assert len(shown) > 20
+    expected = [*(message.content for message in messages[::2]), "And now?"]
+    assert shown == expected[-len(shown) :]

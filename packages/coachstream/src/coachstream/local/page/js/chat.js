@@ -44,6 +44,8 @@ export class Chat extends EventTarget {
   #lists = new Map();
   /** @type {Map<Thread, Reading>} */
   #readings = new Map();
+  /** @type {Set<Thread>} */
+  #loadingOlder = new Set();
   /** What conversations are called until they have a title. @type {Map<string, string>} by id */
   #provisionalTitles = new Map();
 
@@ -122,6 +124,25 @@ export class Chat extends EventTarget {
     ]);
   }
 
+  /** Fetches the messages before those of the conversation on view, if there are any. */
+  async loadOlder() {
+    const { thread } = this;
+    const { coachId, conversationId } = thread;
+    const before = thread.messages[0]?.id;
+    if (conversationId === null || !before || !thread.hasOlder || this.#loadingOlder.has(thread)) return;
+    this.#loadingOlder.add(thread);
+    try {
+      const { messages, hasMore } = await this.#api.getMessages(coachId, conversationId, { before });
+      // Meanwhile the thread may have been loaded again from its end.
+      if (thread.messages[0]?.id === before) thread.prependStored(messages, hasMore);
+    } catch (error) {
+      this.#notice(error);
+    } finally {
+      this.#loadingOlder.delete(thread);
+    }
+    this.#changed(thread);
+  }
+
   /** Reads every reply over a new connection: the device has slept, and the old ones may be dead without a sign. */
   async wake() {
     for (const [thread, { reply }] of [...this.#readings]) {
@@ -150,6 +171,7 @@ export class Chat extends EventTarget {
     const { thread } = this;
     if (text.trim() === "" || thread.status !== "ready" || isBusy(thread.turn)) return false;
     thread.leaveTurnBehind();
+    thread.forgetOlder();
     thread.turn = beginTurn(text, newClientMessageId());
     void this.#ask(thread);
     return true;
@@ -370,9 +392,9 @@ export class Chat extends EventTarget {
 
   /** @param {Thread} thread @param {AbortSignal} [signal] of the reading that wants to know */
   async #load(thread, signal) {
-    const { messages } = await this.#api.getConversation(thread.coachId, thread.conversationId ?? "");
+    const { messages, hasMore } = await this.#api.getMessages(thread.coachId, thread.conversationId ?? "");
     // A reading that began meanwhile has newer data.
-    if (signal ? !signal.aborted : !this.#readings.has(thread)) thread.adoptStored(messages);
+    if (signal ? !signal.aborted : !this.#readings.has(thread)) thread.adoptStored(messages, hasMore);
   }
 
   /** @param {string} coachId */

@@ -63,7 +63,7 @@ export class MessageView {
   /** @param {Entry} entry */
   show(entry) {
     // Every chunk of the last reply re-renders the conversation; the other messages are unchanged.
-    if (this.#shown && isSame(this.#shown, entry)) return;
+    if (this.#shown === entry || (this.#shown && isSame(this.#shown, entry))) return;
     this.#shown = entry;
     const hasText = entry.content !== "";
     this.node.dataset.phase = entry.phase;

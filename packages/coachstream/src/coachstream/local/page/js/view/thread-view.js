@@ -10,18 +10,38 @@ import { byId, element, icon } from "./dom.js";
 import { MessageView } from "./message-view.js";
 import { welcome } from "./welcome.js";
 
+/** How far from the beginning of what is loaded the messages before it are fetched: a few screens. */
+const OLDER_AHEAD_PX = 1500;
+
 export class ThreadView {
   #chat;
+  #main = byId("main", HTMLElement);
   #container = byId("thread", HTMLElement);
+  #scroller;
+  #nearBeginning;
   /** @type {Map<string, MessageView>} */
   #messages = new Map();
   /** @type {Map<string, HTMLElement>} */
   #days = new Map();
   #frame = 0;
+  /** What the container holds, in order. @type {HTMLElement[]} */
+  #nodes = [];
+  /** Key of the first message that is shown. */
+  #firstKey = "";
+  /** Comes into view shortly before the beginning of what is loaded. */
+  #older = element("div", { class: "older", role: "status" }, "Loading earlier messages\u2026");
 
   /** @param {Chat} chat */
   constructor(chat) {
     this.#chat = chat;
+    const scroller = byId("scroller", HTMLElement);
+    this.#nearBeginning = new IntersectionObserver(
+      (seen) => {
+        if (seen.some(({ isIntersecting }) => isIntersecting)) void chat.loadOlder();
+      },
+      { root: scroller, rootMargin: `${OLDER_AHEAD_PX}px 0px 0px` },
+    );
+    this.#scroller = scroller;
     chat.addEventListener("opened", () => this.#startOver());
     chat.addEventListener("thread", () => this.#showSoon());
   }
@@ -29,6 +49,8 @@ export class ThreadView {
   #startOver() {
     this.#messages.clear();
     this.#days.clear();
+    this.#nodes = [];
+    this.#firstKey = "";
     this.#container.replaceChildren();
     this.#show();
   }
@@ -46,11 +68,38 @@ export class ThreadView {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
     const { thread } = this.#chat;
-    this.#container.dataset.status = thread.isEmpty ? "empty" : thread.status;
+    const status = thread.isEmpty ? "empty" : thread.status;
+    this.#container.dataset.status = status;
+    this.#main.dataset.status = status;
     if (thread.status === "loading") this.#showInstead("loading", loading);
     else if (thread.status === "failed") this.#showInstead("failed", () => this.#failed());
     else if (thread.isEmpty) this.#showInstead("empty", () => welcome(this.#chat));
-    else this.#showEntries(thread.entries());
+    else this.#keepingPlace(() => this.#showEntries(thread.entries()));
+  }
+
+  /** An observer reports changes; the beginning may be in view before and after one. */
+  #watchBeginning() {
+    this.#nearBeginning.disconnect();
+    this.#nearBeginning.observe(this.#older);
+  }
+
+  /** Shows earlier messages above the others without moving these. @param {() => void} show */
+  #keepingPlace(show) {
+    const first = this.#messages.get(this.#firstKey)?.node;
+    const firstKey = this.#chat.thread.messages[0]?.viewKey ?? "";
+    if (!first || firstKey === this.#firstKey) {
+      this.#firstKey = firstKey;
+      if (!first) this.#watchBeginning();
+      show();
+      return;
+    }
+    this.#firstKey = firstKey;
+    this.#watchBeginning();
+    const before = first.getBoundingClientRect().top;
+    show();
+    // Browsers with scroll anchoring may have done this, but do not at the very top.
+    const moved = first.getBoundingClientRect().top - before;
+    if (first.isConnected && moved !== 0) this.#scroller.scrollTop += moved;
   }
 
   /** @param {string} what @param {() => HTMLElement} build */
@@ -59,6 +108,8 @@ export class ThreadView {
     if (shown instanceof HTMLElement && shown.dataset.instead === what) return;
     this.#messages.clear();
     this.#days.clear();
+    this.#nodes = [];
+    this.#firstKey = "";
     const node = build();
     node.dataset.instead = what;
     this.#container.replaceChildren(node);
@@ -67,12 +118,13 @@ export class ThreadView {
   /** @param {Entry[]} entries */
   #showEntries(entries) {
     /** @type {HTMLElement[]} */
-    const nodes = [];
+    const nodes = this.#chat.thread.hasOlder ? [this.#older] : [];
     const keys = new Set();
     let day = "";
     for (const entry of entries) {
-      if (dayName(entry.timestamp) !== day) {
-        day = dayName(entry.timestamp);
+      const itsDay = dayName(entry.timestamp);
+      if (itsDay !== day) {
+        day = itsDay;
         nodes.push(this.#dayNode(day));
       }
       const view = this.#messages.get(entry.key) ?? this.#newMessage(entry);
@@ -80,6 +132,8 @@ export class ThreadView {
       keys.add(entry.key);
       nodes.push(view.node);
     }
+    if (nodes.length === this.#nodes.length && nodes.every((node, index) => node === this.#nodes[index])) return;
+    this.#nodes = nodes;
     for (const key of this.#messages.keys()) if (!keys.has(key)) this.#messages.delete(key);
     // Nodes that stay are not touched: moving one would lose its focus and start its entrance again.
     const wanted = new Set(nodes);
@@ -100,6 +154,8 @@ export class ThreadView {
         ? { name: "You", sign: null }
         : { name: coach.name, sign: avatar(coach.name, coaches.indexOf(coach)) };
     const view = new MessageView(entry.role, speaker, { retry: () => this.#chat.retry() });
+    // What is loaded is there at once; only what happens now arrives.
+    view.node.toggleAttribute("data-arrives", this.#nodes.length > 0 && this.#chat.thread.turn !== null);
     this.#messages.set(entry.key, view);
     return view;
   }
