@@ -181,6 +181,22 @@ async def test_two_tabs_can_talk_in_turn(tab: Tab, server: Serving) -> None:
     assert other.problems == []
 
 
+async def test_two_devices_can_talk_in_turn(browser: Browser, server: Serving) -> None:
+    """After its own turn, each one also shows what the other one has said in the meantime."""
+    ready = server.ready
+    conversation = create_conversation(ready)
+    async with new_tab(browser, ready.url) as laptop, new_tab(browser, ready.url) as phone:
+        await laptop.open(ready.coach_id, conversation)
+        await phone.open(ready.coach_id, conversation)
+        first = await phone.ask("Asked on the phone")
+        await laptop.write("Asked on the laptop")
+        await laptop.page.wait_for_selector(".message-assistant[data-phase=stored] >> nth=1")
+        questions = ["Asked on the phone", "Asked on the laptop"]
+        assert (await laptop.texts())[::2] == questions
+        assert (await laptop.texts())[1] == first
+        assert (await phone.texts())[::2] == questions[:1]
+
+
 async def test_reading_further_up_is_not_disturbed_by_a_growing_reply(
     browser: Browser, server: Serving
 ) -> None:

@@ -291,6 +291,8 @@ export class Chat extends EventTarget {
     }
     this.#readings.delete(thread);
     this.#changed(thread);
+    // Another device may have said something since this page last looked.
+    if (thread.turn === null) void this.#refresh(thread);
   }
 
   /** @param {Thread} thread @param {Reading} reading @param {Reply} reply */
