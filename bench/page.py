@@ -3,8 +3,8 @@
     PYTHONPATH=tests .venv/bin/python bench/page.py [--quick]
 
 A real Chromium shows a conversation of 50, 600 and 2,000 messages: it opens it, loads all of it, follows a
-reply that arrives in a chunk each 25 ms, and scrolls through the whole conversation while another one arrives.
-A task over 50 ms blocks the page by what is above that, as Lighthouse counts it.
+reply that arrives in a chunk each 25 ms, and scrolls through all of it while another one arrives. A task over
+50 ms blocks the page by what is above that, as Lighthouse counts it.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ def link(address: str, text: str | None = None) -> str:
 
 A_DONE_TASK = '<span class="task-box" role="img" aria-label="Done:" data-done=""></span>'
 A_TABLE = (
-    '<div class="table" tabindex="0" role="region" aria-label="Table" dir="auto"><table>'
+    '<div class="table" tabindex="0" role="group" aria-label="Table" dir="auto"><table>'
     '<thead><tr><th scope="col" data-align="left">a</th><th scope="col" data-align="right">b</th></tr>'
     '</thead><tbody><tr><td data-align="left">1</td><td data-align="right"><strong>2</strong></td></tr>'
     "</tbody></table></div>"

@@ -68,6 +68,19 @@ export class Api {
     return { messages: conversation.messages.map(messageFrom), hasMore: hasMore === true };
   }
 
+  /**
+   * A whole conversation, as it is stored.
+   *
+   * @param {string} coachId
+   * @param {string} conversationId
+   * @returns {Promise<{raw: object, messages: Message[]}>} messages, oldest first
+   */
+  async getConversation(coachId, conversationId) {
+    const { conversation } = await this.#json("GET", this.#conversations(coachId, conversationId));
+    if (!Array.isArray(conversation?.messages)) throw Failure.unreadable();
+    return { raw: conversation, messages: conversation.messages.map(messageFrom) };
+  }
+
   /** @param {string} coachId @param {string} conversationId @param {string} title */
   async renameConversation(coachId, conversationId, title) {
     await this.#json("PUT", this.#conversations(coachId, conversationId), { title });

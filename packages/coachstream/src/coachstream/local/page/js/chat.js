@@ -5,6 +5,7 @@
  * - `created`: the conversation on view was yet to begin, and now has an id
  * - `conversations`: the list of the coach on view has changed
  * - `thread`: the conversation on view has changed
+ * - `revealed`: a message is to be in view (`detail` is its `viewKey`)
  * - `notice`: something outside a conversation failed (`detail` is a `Failure`)
  *
  * Each conversation has its own thread and its own stream, so leaving one in mid-reply mixes nothing up.
@@ -16,9 +17,10 @@
  */
 import { join, newClientMessageId, resume, start } from "./coachstream.js";
 import { Failure } from "./failure.js";
+import { keepMeasured } from "./measured.js";
 import { Thread } from "./thread.js";
 import { afterEvent, beginTurn, failTurn, isBusy, retryTurn, stopTurn } from "./turn.js";
-import { DEFAULT_TITLE, messageFrom } from "./wire.js";
+import { DEFAULT_TITLE, matchesIn, messageFrom } from "./wire.js";
 
 const TITLE_CHARACTERS = 48;
 /** When to look for the title that is written after the first exchange; a model takes a second or two. */
@@ -141,6 +143,25 @@ export class Chat extends EventTarget {
       this.#loadingOlder.delete(thread);
     }
     this.#changed(thread);
+  }
+
+  /**
+   * Puts a conversation on view, and a message of it in the middle, however long ago it was written.
+   *
+   * @param {string} coachId
+   * @param {string} conversationId
+   * @param {string|null} messageId
+   */
+  async reveal(coachId, conversationId, messageId) {
+    if (this.thread.conversationId !== conversationId) await this.open(coachId, conversationId);
+    const { thread } = this;
+    const find = () => thread.messages.find(({ id }) => id === messageId);
+    for (let loaded = -1; messageId !== null && !find() && thread.messages.length !== loaded; ) {
+      loaded = thread.messages.length;
+      await this.loadOlder();
+    }
+    const message = find();
+    if (message && this.thread === thread) this.dispatchEvent(new CustomEvent("revealed", { detail: message.viewKey }));
   }
 
   /** Reads every reply over a new connection: the device has slept, and the old ones may be dead without a sign. */
@@ -303,6 +324,9 @@ export class Chat extends EventTarget {
       if (!thread.turn) return;
       thread.turn = afterEvent(thread.turn, event);
       if (event.type === "complete") {
+        const { timings, notices } = thread.turn;
+        const id = String(event.aiMessage?.id ?? "");
+        keepMeasured(id, { timings, notices, matches: matchesIn(event.pineconeContext) });
         const stored = messageFrom(event.aiMessage);
         thread.completeTurn(messageFrom(event.userMessage), stored);
         this.#amend(coachId, conversationId, { lastActivity: stored.timestamp });

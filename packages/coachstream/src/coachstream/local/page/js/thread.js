@@ -29,6 +29,7 @@ const KEPT_MESSAGES = 60;
  * @property {boolean} isReconnecting
  * @property {Timings|null} timings
  * @property {readonly string[]} notices
+ * @property {number} matches
  * @property {string|null} model
  * @property {Date} timestamp
  */
@@ -80,8 +81,8 @@ export class Thread {
     const newest = stored.map((message) => {
       const before = known.get(message.id);
       if (!before) return message;
-      const { viewKey, timings, notices } = before;
-      const after = { ...message, viewKey, timings, notices };
+      const { viewKey, timings, notices, matches } = before;
+      const after = { ...message, viewKey, timings, notices, matches };
       // What has not changed stays the same object, and is not drawn again.
       return isSameMessage(before, after) ? before : after;
     });
@@ -241,6 +242,7 @@ function localMessage(turn, role, content) {
     clientMessageId: role === "user" ? turn.clientMessageId : null,
     timings: null,
     notices: role === "assistant" ? turn.notices : [],
+    matches: 0,
     viewKey: "",
   };
 }
@@ -261,7 +263,7 @@ function isSameMessage(one, other) {
 }
 
 /** @param {Message} message @returns {Entry} */
-function newEntry({ viewKey, role, content, stopReason, timings, notices, model, timestamp }) {
+function newEntry({ viewKey, role, content, stopReason, timings, notices, matches, model, timestamp }) {
   return {
     key: viewKey,
     role,
@@ -274,6 +276,7 @@ function newEntry({ viewKey, role, content, stopReason, timings, notices, model,
     isReconnecting: false,
     timings,
     notices,
+    matches,
     model,
     timestamp,
   };

@@ -29,6 +29,11 @@ export class Autoscroll {
     this.#grown();
   }
 
+  /** Stops following the end: the reader was led elsewhere. */
+  leave() {
+    this.#follows = false;
+  }
+
   #scrolled() {
     const { scrollTop } = this.#scroller;
     // Scrolling up, however slowly, means reading; only shrinking text also moves up, and stays at the end.

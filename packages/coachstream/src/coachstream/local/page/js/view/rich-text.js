@@ -185,13 +185,13 @@ function code(text, language) {
       element("button", { class: "copy-code", type: "button" }, icon("copy"), "Copy code"),
     ),
     // With the keyboard, only what has the focus can be scrolled.
-    element("pre", { tabindex: "0", role: "region", "aria-label": "Code" }, element("code", {}, text)),
+    element("pre", { tabindex: "0", role: "group", "aria-label": "Code" }, element("code", {}, text)),
   );
 }
 
 /** A table that is wider than the screen scrolls by itself. @param {Element} table */
 function scrolled(table) {
-  return element("div", { class: "table", tabindex: "0", role: "region", "aria-label": "Table" }, table);
+  return element("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Table" }, table);
 }
 
 /** What stands in a task of a list, with a box in place of `[x]`. @param {Element} parent @param {readonly Token[]} tokens */

@@ -44,6 +44,7 @@ export class ThreadView {
     this.#scroller = scroller;
     chat.addEventListener("opened", () => this.#startOver());
     chat.addEventListener("thread", () => this.#showSoon());
+    chat.addEventListener("revealed", (event) => this.#reveal(/** @type {CustomEvent<string>} */ (event).detail));
   }
 
   #startOver() {
@@ -53,6 +54,17 @@ export class ThreadView {
     this.#firstKey = "";
     this.#container.replaceChildren();
     this.#show();
+  }
+
+  /** @param {string} key of a message */
+  #reveal(key) {
+    const node = this.#messages.get(key)?.node;
+    if (!node) return;
+    node.tabIndex = -1;
+    node.focus({ preventScroll: true });
+    node.scrollIntoView({ block: "center" });
+    // What has come into view is now as high as it really is.
+    requestAnimationFrame(() => node.scrollIntoView({ block: "center" }));
   }
 
   /** Many chunks may come within one frame; they are drawn once. A page that is hidden draws no frames. */
