@@ -173,6 +173,7 @@ async def new_tab(
     touch: bool = False,
     colours: Literal["light", "dark"] = "light",
     motion: bool = False,
+    locale: str = "en-GB",
 ) -> AsyncIterator[Tab]:
     """A tab of a new visitor. Leaving the block fails if the page had problems.
 
@@ -185,7 +186,7 @@ async def new_tab(
         is_mobile=touch,
         color_scheme=colours,
         reduced_motion="no-preference" if motion else "reduce",
-        locale="en-GB",
+        locale=locale,
     )
     try:
         tab = Tab(await context.new_page(), url, touch=touch)

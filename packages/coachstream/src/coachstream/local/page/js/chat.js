@@ -76,6 +76,11 @@ export class Chat extends EventTarget {
     );
   }
 
+  /** Whether the person has this coach. @param {string} coachId */
+  isKnown(coachId) {
+    return this.coaches.some((each) => each.coachId === coachId);
+  }
+
   /** @returns {ConversationList} of the coach on view */
   get list() {
     return this.#list(this.thread.coachId);
@@ -103,6 +108,12 @@ export class Chat extends EventTarget {
     const thread = this.#threads.get(key) ?? new Thread(coachId, conversationId);
     this.#threads.set(key, thread);
     this.thread = thread;
+    if (!this.isKnown(coachId)) {
+      thread.status = "failed";
+      thread.failure = Failure.unknownCoach();
+      this.#emit("opened");
+      return;
+    }
     if (conversationId !== null && thread.messages.length === 0 && !thread.turn) thread.status = "loading";
     this.#emit("opened");
     await Promise.all([
@@ -120,6 +131,7 @@ export class Chat extends EventTarget {
   /** Looks at the store again: after the page was away, and when something could not be loaded. */
   async refresh() {
     const { thread } = this;
+    if (!this.isKnown(thread.coachId)) return;
     await Promise.all([
       this.#refreshList(thread.coachId),
       thread.conversationId === null || this.#readings.has(thread) ? null : this.#refresh(thread),
@@ -406,10 +418,13 @@ export class Chat extends EventTarget {
     try {
       await this.#load(thread);
     } catch (error) {
-      // Content on view stays; only an empty thread shows the failure.
-      if (thread.status !== "ready") {
+      const failure = Failure.from(error);
+      const isGone = failure.isGone && !this.#readings.has(thread);
+      if (isGone) thread.clear();
+      // Otherwise content on view stays; only an empty thread shows the failure.
+      if (isGone || thread.status !== "ready") {
         thread.status = "failed";
-        thread.failure = Failure.from(error);
+        thread.failure = failure;
       }
     }
     this.#changed(thread);

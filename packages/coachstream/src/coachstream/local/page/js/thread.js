@@ -96,6 +96,13 @@ export class Thread {
     this.turn ??= this.#unansweredTurn();
   }
 
+  /** Forgets everything: the conversation was deleted. */
+  clear() {
+    this.messages = [];
+    this.turn = null;
+    this.hasOlder = false;
+  }
+
   /** Forgets the earlier messages of a long conversation; they can be loaded again. */
   forgetOlder() {
     if (this.messages.length <= MANY_MESSAGES) return;

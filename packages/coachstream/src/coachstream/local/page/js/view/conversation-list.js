@@ -157,11 +157,18 @@ export class ConversationList {
 
   /** @param {Conversation} conversation */
   async #remove(conversation) {
-    if (!(await confirmDelete(conversation.title))) return;
-    const wasOpen = this.#chat.thread.conversationId === conversation.conversationId;
-    if (!(await this.#chat.remove(conversation))) return;
+    const { conversationId, title } = conversation;
+    const links = this.#links();
+    const at = links.findIndex((link) => link.dataset.conversation === conversationId);
+    const neighbour = (links[at + 1] ?? links[at - 1])?.dataset.conversation;
+    const wasOpen = this.#chat.thread.conversationId === conversationId;
+    if (!(await confirmDelete(title)) || !(await this.#chat.remove(conversation))) {
+      // The button that was pressed is only there while the mouse is.
+      this.#link(conversationId)?.focus();
+      return;
+    }
+    ((neighbour && this.#link(neighbour)) || byId("new-conversation", HTMLAnchorElement)).focus();
     if (wasOpen) this.#onRemoved();
-    else this.#links()[0]?.focus();
   }
 
   /** @param {KeyboardEvent} event */

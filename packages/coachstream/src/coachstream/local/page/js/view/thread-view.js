@@ -4,6 +4,7 @@
  * @import {Chat} from "../chat.js"
  * @import {Entry} from "../thread.js"
  */
+import { hashFor } from "../route.js";
 import { dayName } from "../times.js";
 import { avatar } from "./avatar.js";
 import { byId, element, icon } from "./dom.js";
@@ -181,13 +182,14 @@ export class ThreadView {
 
   #failed() {
     const { failure } = this.#chat.thread;
-    const isGone = failure?.code === "CONVERSATION_NOT_FOUND" || failure?.code === "http_404";
+    const { coach, coaches } = this.#chat;
+    const other = coaches.includes(coach) ? coach : coaches[0];
     return element(
       "div",
       { class: "instead" },
       element("p", { class: "problem", role: "alert" }, icon("alert"), element("span", {}, failure?.sentence ?? "")),
-      isGone
-        ? null
+      failure?.isGone || coach !== other
+        ? element("a", { class: "button", href: hashFor(other.coachId) }, "Begin with\u00a0", element("bdi", {}, other.name))
         : element(
             "button",
             { class: "button", type: "button", click: () => void this.#chat.refresh() },

@@ -20,7 +20,8 @@ export class TopBar {
     const { thread, coach } = this.#chat;
     const title = thread.conversationId === null ? "New conversation" : (this.#chat.title ?? "Conversation");
     this.#title.textContent = title;
-    this.#coach.replaceChildren("with ", element("bdi", {}, coach.name));
+    if (this.#chat.isKnown(coach.coachId)) this.#coach.replaceChildren("with ", element("bdi", {}, coach.name));
+    else this.#coach.replaceChildren();
     document.title = `${title} \u00b7 coachstream`;
   }
 }
