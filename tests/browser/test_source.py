@@ -27,7 +27,7 @@ ORIGINS = {
     "markdown-it/LICENSE.entities": "entities/LICENSE",
     "markdown-it/LICENSE.linkify-it": "linkify-it/LICENSE",
     "markdown-it/LICENSE.mdurl": "mdurl/LICENSE",
-    "markdown-it/LICENSE.punycode.js": "punycode.js/LICENSE-MIT.txt",
+    "markdown-it/LICENSE.punycode": "punycode.js/LICENSE-MIT.txt",
     "markdown-it/LICENSE.uc.micro": "uc.micro/LICENSE.txt",
 }
 
@@ -80,11 +80,20 @@ def test_the_page_holds_no_inline_script_or_style() -> None:
     assert re.findall(r"\sstyle=|<style|\son\w+=|<script(?![^>]*\ssrc=)", html) == []
 
 
+def test_the_page_preloads_every_module() -> None:
+    """A module that is missing here would be fetched only after the ones that import it."""
+    html = (PAGE / "index.html").read_text()
+    preloaded = re.findall(r'<link rel="modulepreload" href="([^"]+)">', html)
+    modules = {str(path.relative_to(PAGE)) for path in SCRIPTS}
+    assert sorted(preloaded) == sorted(modules - {"js/early.js", "js/types.js"})
+
+
 def test_every_file_is_used_and_every_reference_exists() -> None:
     """Scripts are reachable from `main.js`, styles from the page; no file is unused."""
     html = (PAGE / "index.html").read_text()
+    html = re.sub(r'<link rel="modulepreload"[^>]*>', "", html)
     reached = {PAGE / "index.html"}
-    waiting = [PAGE / name for name in re.findall(r'(?:src|href)="([^"#]+)"', html)]
+    waiting = [(PAGE / name).resolve() for name in re.findall(r'(?:src|href)="([^"#]+)"', html)]
     while waiting:
         path = waiting.pop()
         if path in reached:
