@@ -14,7 +14,7 @@ from support.serving import Serving, create_conversation
 if TYPE_CHECKING:
     from playwright.async_api import Browser
 
-FOCUSED = "() => document.activeElement.dataset.conversation ?? document.activeElement.id"
+IS_FOCUSED = "(conversation) => document.activeElement.dataset.conversation === conversation"
 
 TIME = """async () =>
   (await import("/js/times.js")).timeOfDay(new Date(2026, 2, 1, 13, 5))"""
@@ -28,14 +28,16 @@ async def test_a_dialog_by_mouse_gives_the_focus_back(tab: Tab, server: Serving)
     row = tab.page.locator("li", has=tab.page.locator(f"a[data-conversation={deleted}]"))
     await row.hover()
     await row.get_by_role("button", name="Delete").click()
+    if AXE.exists():
+        assert await tab.violations() == []
     await tab.button("Keep it").click()
-    assert await tab.evaluate(FOCUSED) == deleted
+    await tab.until(IS_FOCUSED, deleted)
     await row.hover()
     await row.get_by_role("button", name="Delete").click()
     await tab.page.mouse.move(600, 300)
     await tab.page.get_by_role("button", name="Delete", exact=True).click()
     await row.wait_for(state="detached")
-    assert str(await tab.evaluate(FOCUSED)).startswith("conv_")
+    await tab.until("() => document.activeElement.dataset.conversation?.startsWith('conv_')")
 
 
 async def test_every_conversation_can_be_renamed_and_deleted_by_touch(
@@ -86,7 +88,9 @@ async def test_an_unknown_coach_in_the_address_is_called_unknown(tab: Tab) -> No
     assert await tab.button("Send").is_disabled()
     if AXE.exists():
         assert await tab.violations() == []
-    await tab.page.locator("#thread").get_by_role("link").click()
+    link = tab.page.locator("#thread").get_by_role("link")
+    assert (await link.inner_text()).startswith("Begin with ")
+    await link.click()
     await tab.page.wait_for_selector(".welcome")
     assert await tab.page.locator("#subtitle").inner_text() != "with Coach"
     tab.problems = forgive_failed_requests(tab.problems)
@@ -103,3 +107,39 @@ async def test_times_are_written_as_the_browser_s_language_does(
         written = await tab.evaluate(TIME)
         assert re.fullmatch(pattern, written), written
         assert not written.startswith("0")
+
+
+async def test_a_phone_on_its_side_reaches_every_conversation(browser: Browser, server: Serving) -> None:
+    """The list scrolls as a whole; a part of it that scrolls by itself would have no height left."""
+    ready = server.ready
+    conversation = create_conversation(ready)
+    async with new_tab(browser, ready.url, size=(844, 390), touch=True) as tab:
+        await tab.open(ready.coach_id, conversation)
+        link = tab.page.locator(f"a[data-conversation={conversation}]")
+        await link.scroll_into_view_if_needed()
+        box = await link.bounding_box()
+        assert box is not None
+        assert box["height"] >= 40
+        hit = await tab.evaluate(
+            "([x, y]) => document.elementFromPoint(x, y)?.closest('a')?.dataset.conversation",
+            [box["x"] + 20, box["y"] + box["height"] / 2],
+        )
+        assert hit == conversation
+
+
+async def test_a_done_task_is_told_from_an_open_one_in_forced_colours(tab: Tab, server: Serving) -> None:
+    """The system's colours take backgrounds away; the tick is made of borders."""
+    await tab.page.emulate_media(forced_colors="active")
+    await tab.open(server.ready.coach_id)
+    widths = await tab.evaluate(
+        """async () => {
+          const { RichText } = await import("/js/view/rich-text.js");
+          const text = document.createElement("div");
+          text.className = "message-text";
+          document.body.append(text);
+          new RichText(text).show("- [x] done\\n- [ ] open");
+          const boxes = [...text.querySelectorAll(".task-box")];
+          return boxes.map((box) => getComputedStyle(box, "::after").borderBottomWidth);
+        }"""
+    )
+    assert widths == ["2px", "0px"]

@@ -12,7 +12,8 @@
  */
 import { Failure } from "./failure.js";
 
-const MOST_OF_A_CONVERSATION = 5;
+/** A search that finds more than these is answered by better words. */
+export const MOST_FOUND = 100;
 const BEFORE_CHARACTERS = 30;
 const AFTER_CHARACTERS = 80;
 
@@ -41,11 +42,9 @@ export class Search {
     }
     for (const conversation of conversations) {
       if (signal.aborted) return;
-      let found = 0;
       for (const message of (await this.#messagesOf(conversation)).toReversed()) {
         const excerpt = excerptOf(message.content, words);
         if (excerpt) yield { conversation, message, excerpt };
-        if (excerpt && (found += 1) === MOST_OF_A_CONVERSATION) break;
       }
     }
   }

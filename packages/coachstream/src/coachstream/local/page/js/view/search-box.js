@@ -6,6 +6,7 @@
  */
 import { Failure } from "../failure.js";
 import { hashFor } from "../route.js";
+import { MOST_FOUND } from "../search.js";
 import { dayName } from "../times.js";
 import { byId, element } from "./dom.js";
 
@@ -56,8 +57,10 @@ export class SearchBox {
         if (signal.aborted) return;
         count += 1;
         this.#results.append(this.#result(found));
+        if (count === MOST_FOUND) break;
       }
-      if (!signal.aborted) this.#status.textContent = count === 0 ? "Nothing found." : `${count} found.`;
+      const said = count === 0 ? "Nothing found." : count < MOST_FOUND ? `${count} found.` : `The newest ${count} found.`;
+      if (!signal.aborted) this.#status.textContent = said;
     } catch (error) {
       if (!signal.aborted) this.#status.textContent = Failure.from(error).sentence;
     }

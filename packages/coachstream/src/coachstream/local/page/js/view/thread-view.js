@@ -189,7 +189,7 @@ export class ThreadView {
       { class: "instead" },
       element("p", { class: "problem", role: "alert" }, icon("alert"), element("span", {}, failure?.sentence ?? "")),
       failure?.isGone || coach !== other
-        ? element("a", { class: "button", href: hashFor(other.coachId) }, "Begin with\u00a0", element("bdi", {}, other.name))
+        ? element("a", { class: "button", href: hashFor(other.coachId) }, element("span", {}, "Begin with ", element("bdi", {}, other.name)))
         : element(
             "button",
             { class: "button", type: "button", click: () => void this.#chat.refresh() },

@@ -18,9 +18,11 @@ export class TopBar {
 
   #show() {
     const { thread, coach } = this.#chat;
-    const title = thread.conversationId === null ? "New conversation" : (this.#chat.title ?? "Conversation");
+    const isKnown = this.#chat.isKnown(coach.coachId);
+    const known = thread.conversationId === null ? "New conversation" : (this.#chat.title ?? "Conversation");
+    const title = isKnown ? known : "Unknown coach";
     this.#title.textContent = title;
-    if (this.#chat.isKnown(coach.coachId)) this.#coach.replaceChildren("with ", element("bdi", {}, coach.name));
+    if (isKnown) this.#coach.replaceChildren("with ", element("bdi", {}, coach.name));
     else this.#coach.replaceChildren();
     document.title = `${title} \u00b7 coachstream`;
   }
