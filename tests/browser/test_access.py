@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from support.chat_page import Tab, new_tab
+from support.chat_page import AXE, Tab, new_tab
 from support.serving import Serving, Silent, create_conversation
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ async def test_the_focused_element_is_visibly_marked(tab: Tab, server: Serving) 
     assert len(reached) > 4
 
 
-@pytest.mark.parametrize("width", [360, 390, 820])
+@pytest.mark.parametrize("width", [320, 360, 390, 820])
 async def test_a_narrow_screen_never_scrolls_sideways(browser: Browser, server: Serving, width: int) -> None:
     """This holds for an endless word and the open drawer too; every touch target is large enough."""
     async with new_tab(browser, server.ready.url, size=(width, 780), touch=True) as tab:
@@ -187,6 +187,49 @@ async def test_reduced_motion_disables_every_animation(browser: Browser, silent:
         await tab.begins_to_stream()
         assert await tab.evaluate("() => document.getAnimations().length") == 0
         list(speaking)
+
+
+MARKDOWN = """## Your plan
+
+| Day | Session |
+|-----|--------:|
+| Mon | Squat 5x5, then `RPE 8` work |
+
+```python
+print("a line that is far too long for any phone, and so it has to scroll by itself")
+```
+
+- Main
+    - [x] [Nested](https://example.com/)
+
+> Trust **the** *process*.
+
+---
+
+1. ~~One~~
+"""
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 800), (320, 640)], ids=["desktop", "phone"])
+async def test_axe_finds_nothing_wrong_with_a_reply(
+    browser: Browser, silent: Silent, size: tuple[int, int], colours: Literal["light", "dark"]
+) -> None:
+    """While it grows, and with everything that Markdown can hold."""
+    if not AXE.exists():
+        pytest.skip("needs axe-core: tests/browser/vendored/install.sh")
+    server = silent.server
+    async with new_tab(browser, server.ready.url, size=size, touch=size[0] < 820, colours=colours) as tab:
+        await tab.open(server.ready.coach_id)
+        assert await tab.violations() == []
+        speaking = silent.model.reply_in_steps(MARKDOWN, "The end")
+        await tab.write("How was my week?")
+        next(speaking)
+        await tab.begins_to_stream()
+        assert await tab.violations() == []
+        list(speaking)
+        await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+        assert await tab.violations() == []
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])

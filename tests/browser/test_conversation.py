@@ -151,6 +151,21 @@ async def test_markup_in_a_message_is_shown_as_text(tab: Tab, server: Serving) -
     assert await tab.evaluate("() => window.attacked") is None
 
 
+async def test_code_can_be_copied_as_it_is(browser: Browser, silent: Silent) -> None:
+    """With its indentation, by the button above it, which says so."""
+    ready = silent.server.ready
+    async with new_tab(browser, ready.url) as tab:
+        await tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        await tab.open(ready.coach_id, create_conversation(ready))
+        speaking = silent.model.reply_in_steps("Do:\n\n```\nEMOM 10:\n  5 <pull>-ups\n```\n\nEnjoy **it**.")
+        await tab.write("A workout, please")
+        list(speaking)
+        await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+        await tab.button("Copy code").click()
+        await tab.until("() => document.getElementById('announcer').textContent === 'Copied.'")
+        assert await tab.evaluate("() => navigator.clipboard.readText()") == "EMOM 10:\n  5 <pull>-ups\n"
+
+
 async def test_two_tabs_can_talk_in_turn(tab: Tab, server: Serving) -> None:
     """Messages sent in one tab are shown in the other, which can continue the conversation."""
     conversation = create_conversation(server.ready)
@@ -164,6 +179,22 @@ async def test_two_tabs_can_talk_in_turn(tab: Tab, server: Serving) -> None:
     await tab.page.wait_for_selector(".message-assistant[data-phase=stored] >> nth=1")
     assert await tab.texts() == ["Asked in the first tab", reply, "Asked in the second tab", answer]
     assert other.problems == []
+
+
+async def test_two_devices_can_talk_in_turn(browser: Browser, server: Serving) -> None:
+    """After its own turn, each one also shows what the other one has said in the meantime."""
+    ready = server.ready
+    conversation = create_conversation(ready)
+    async with new_tab(browser, ready.url) as laptop, new_tab(browser, ready.url) as phone:
+        await laptop.open(ready.coach_id, conversation)
+        await phone.open(ready.coach_id, conversation)
+        first = await phone.ask("Asked on the phone")
+        await laptop.write("Asked on the laptop")
+        await laptop.page.wait_for_selector(".message-assistant[data-phase=stored] >> nth=1")
+        questions = ["Asked on the phone", "Asked on the laptop"]
+        assert (await laptop.texts())[::2] == questions
+        assert (await laptop.texts())[1] == first
+        assert (await phone.texts())[::2] == questions[:1]
 
 
 async def test_reading_further_up_is_not_disturbed_by_a_growing_reply(

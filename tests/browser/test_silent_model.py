@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from support.chat_page import Tab
+from support.chat_page import RECORD_GROWTH, Tab
 from support.serving import Serving, Silent, create_conversation, stored_messages
 
 
@@ -111,3 +113,32 @@ async def test_the_send_button_stops_while_a_reply_is_on_its_way(tab: Tab, silen
         "user",
         "assistant",
     ]
+
+
+async def test_a_reply_is_read_over_a_new_connection_after_a_sleep(tab: Tab, silent: Silent) -> None:
+    """In sleep only the wall clock moves on. The text goes on where it was."""
+    ready = silent.server.ready
+    speaking = silent.model.reply_in_steps("Before ", "and ", "after")
+    conversation = create_conversation(ready)
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+    await tab.page.clock.install()
+    await tab.open(ready.coach_id, conversation)
+    await tab.write("Good night")
+    next(speaking)
+    await tab.until(SHOWS, "Before ")
+    await tab.evaluate(RECORD_GROWTH)
+    asked.clear()
+    await tab.page.clock.set_system_time(time.time() + 300)
+    await tab.page.clock.run_for(5_000)
+    next(speaking)
+    await tab.until(SHOWS, "Before and ")
+    resumed = [url for url in asked if "/stream/" in url]
+    assert len(resumed) == 1
+    assert "after=" in resumed[0]
+    list(speaking)
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    assert await tab.evaluate(SHOWS, "Before and after")
+    lengths = await tab.evaluate("() => window.lengths")
+    assert lengths == sorted(lengths)
+    assert [message["role"] for message in stored_messages(ready, conversation)] == ["user", "assistant"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import httpx
+import pytest
 
 from support.chat_page import Tab, forgive_failed_requests, new_tab
 from support.patience import PATIENCE_S
@@ -110,3 +112,88 @@ async def test_half_an_emoji_is_sent_as_the_replacement_character(tab: Tab, serv
     question, _ = stored_messages(server.ready, conversation)
     assert question["content"] == "I ran 5 km today \ufffd"
     assert await tab.message_box.input_value() == ""
+
+
+async def test_a_refused_message_is_put_above_what_was_written_since(tab: Tab, server: Serving) -> None:
+    """Neither is lost."""
+    release = asyncio.Event()
+
+    async def refuse_later(route: Route) -> None:
+        await release.wait()
+        await refuse(route)
+
+    await tab.open(server.ready.coach_id, create_conversation(server.ready))
+    await tab.page.route("**/stream", refuse_later)
+    await tab.write("The first")
+    await tab.message_box.fill("The second")
+    release.set()
+    assert await tab.problem() == "Not like this."
+    assert await tab.message_box.input_value() == "The first\n\nThe second"
+    tab.problems = forgive_failed_requests(tab.problems)
+
+
+@pytest.mark.parametrize("kind", ["a conversation", "a new conversation"])
+async def test_a_message_outlives_the_session_it_was_written_in(tab: Tab, server: Serving, kind: str) -> None:
+    """The token ended, and there is no other: the text is in the box, and still is after a reload."""
+
+    async def unauthorized(route: Route) -> None:
+        body = '{"error":"Please sign in again.","code":"TOKEN_EXPIRED"}'
+        await route.fulfill(status=401, content_type="application/json", body=body)
+
+    conversation = create_conversation(server.ready) if kind == "a conversation" else None
+    await tab.open(server.ready.coach_id, conversation)
+    for path in ("**/local/session", "**/users/**"):
+        await tab.page.route(path, unauthorized)
+    await tab.write("Words that took me long")
+    assert await tab.problem() == "Please sign in again."
+    assert await tab.message_box.input_value() == "Words that took me long"
+    await tab.page.unroute_all()
+    await tab.reload()
+    assert await tab.message_box.input_value() == "Words that took me long"
+    tab.problems = forgive_failed_requests(tab.problems)
+
+
+@pytest.mark.parametrize(
+    "held", ["**/js/main.js", "**/local/session", "**/conversations", "**/conversations/*"]
+)
+async def test_enter_in_a_page_that_still_loads_sends_as_soon_as_it_can(
+    tab: Tab, server: Serving, held: str
+) -> None:
+    """Whatever the page waits for: the text stays in the box until then, and is sent once."""
+    ready = server.ready
+    conversation = create_conversation(ready)
+    release = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await release.wait()
+        await route.continue_()
+
+    await tab.page.route(held, hold)
+    await tab.page.goto(f"{ready.url}#/c/{ready.coach_id}/{conversation}", wait_until="commit")
+    await tab.write("I could not wait")
+    assert await tab.message_box.input_value() == "I could not wait"
+    release.set()
+    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+    assert await tab.message_box.input_value() == ""
+    stored = stored_messages(ready, conversation)
+    assert [message["content"] for message in stored][::2] == ["I could not wait"]
+
+
+async def test_what_is_typed_in_a_page_that_cannot_start_is_there_when_it_can(
+    tab: Tab, server: Serving
+) -> None:
+    """Without Enter it is not sent."""
+    ready = server.ready
+
+    async def unavailable(route: Route) -> None:
+        await route.fulfill(status=503, content_type="application/json", body="{}")
+
+    await tab.page.route("**/local/session", unavailable)
+    await tab.open(ready.coach_id, create_conversation(ready))
+    await tab.message_box.fill("For later")
+    await tab.page.unroute_all()
+    await tab.button("Try again").click()
+    await tab.page.wait_for_selector("html[data-ready]")
+    await tab.until("() => document.getElementById('message').value === 'For later'")
+    assert await tab.texts() == []
+    tab.problems = forgive_failed_requests(tab.problems)

@@ -140,6 +140,10 @@ class RunStoreContract(StoreContract):
         in_order = [first, reply_to(first, 3_600_001), renamed, reply]
         assert list(await store.load_messages(KEY)) == in_order
         assert list(await store.load_history(KEY, limit=3, budget_chars=AMPLE_CHARS)) == in_order[1:]
+        assert list(await store.load_newest(KEY, limit=3)) == in_order[1:]
+        assert list(await store.load_newest(KEY, limit=9)) == in_order
+        assert list(await store.load_newest(KEY, limit=2, before=reply.id)) == in_order[1:3]
+        assert list(await store.load_newest(KEY, limit=2, before=first.id)) == []
         again = await store.begin_run(KEY, user_message(6, "second", client_id="c-2"), RUN, opened())
         assert again == AlreadyAnswered(renamed, reply)
 

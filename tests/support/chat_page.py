@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 from support.patience import PATIENCE_S
+from support.places import CACHE
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
@@ -30,6 +31,13 @@ ARGUMENTS = (
     "--disable-sync",
 )
 WAIT_MS = 1_000 * PATIENCE_S
+
+#: Checks a page's accessibility.
+AXE = CACHE / "page-libraries" / "node_modules" / "axe-core" / "axe.min.js"
+RUN_AXE = """async () => {
+  const { violations } = await axe.run();
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target).join(", ")}`);
+}"""
 
 #: Records every length that the text of the newest reply ever has.
 RECORD_GROWTH = """() => {
@@ -63,8 +71,9 @@ class Tab:
         problems: errors that the page wrote to the console, and uncaught exceptions.
     """
 
-    def __init__(self, page: Page, url: str) -> None:
+    def __init__(self, page: Page, url: str, *, touch: bool = False) -> None:
         self.page = page
+        self.touch = touch
         self.url = url
         self.problems: list[str] = []
         page.set_default_timeout(WAIT_MS)
@@ -87,9 +96,12 @@ class Tab:
         await self.page.wait_for_selector("html[data-ready]")
 
     async def write(self, text: str) -> None:
-        """Type a message and press Enter."""
+        """Type a message and press Enter; on a touch screen, the button."""
         await self.message_box.fill(text)
-        await self.message_box.press("Enter")
+        if self.touch:
+            await self.button("Send").click()
+        else:
+            await self.message_box.press("Enter")
 
     async def ask(self, text: str) -> str:
         """Send a message, wait until its reply is complete, and return the reply's text."""
@@ -118,6 +130,12 @@ class Tab:
     async def until(self, condition: str, argument: object = None) -> None:
         """Wait until a JavaScript function returns a truthy value."""
         await self.page.wait_for_function(condition, arg=argument)
+
+    async def violations(self) -> list[str]:
+        """What axe-core finds wrong with what is on view."""
+        await self.page.evaluate(AXE.read_text())
+        found: list[str] = await self.page.evaluate(RUN_AXE)
+        return found
 
     @property
     def message_box(self) -> Locator:
@@ -155,6 +173,7 @@ async def new_tab(
     touch: bool = False,
     colours: Literal["light", "dark"] = "light",
     motion: bool = False,
+    locale: str = "en-GB",
 ) -> AsyncIterator[Tab]:
     """A tab of a new visitor. Leaving the block fails if the page had problems.
 
@@ -167,10 +186,10 @@ async def new_tab(
         is_mobile=touch,
         color_scheme=colours,
         reduced_motion="no-preference" if motion else "reduce",
-        locale="en-GB",
+        locale=locale,
     )
     try:
-        tab = Tab(await context.new_page(), url)
+        tab = Tab(await context.new_page(), url, touch=touch)
         yield tab
         assert tab.problems == []
     finally:

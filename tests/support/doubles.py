@@ -149,6 +149,13 @@ class RememberedConversations:
         self._begin()
         return list(self.messages.get(key, []))
 
+    async def load_newest(
+        self, key: ConversationKey, *, limit: int, before: str | None = None
+    ) -> Sequence[Message]:
+        self._begin()
+        messages = self.messages.get(key, [])
+        return [each for each in messages if before is None or each.id < before][-limit:]
+
     async def change_conversation(self, key: ConversationKey, change: ConversationChange) -> Conversation:
         self._begin()
         changes = {name: value for name, value in msgspec.structs.asdict(change).items() if value is not None}

@@ -163,6 +163,42 @@ async def test_get_gives_the_messages_oldest_first(
     ]
 
 
+async def test_a_long_conversation_can_be_read_page_by_page(
+    http: httpx.AsyncClient, store: RememberedConversations
+) -> None:
+    """From its end to its beginning. A page has its oldest message first, and says whether there are more."""
+    name = (await created(http))["conversationId"]
+    [key] = store.conversations
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    store.messages[key] = [Message(f"m{number:03}", Role.USER, "Hi", at) for number in range(120)]
+
+    async def page(**query: int | str) -> tuple[list[str], bool]:
+        body = (await http.get(f"{BASE}/{name}", params=httpx.QueryParams(query))).json()
+        return [message["id"] for message in body["conversation"]["messages"]], body["hasMore"]
+
+    every = [message.id for message in store.messages[key]]
+    assert await page(limit=3) == (every[-3:], True)
+    assert await page(limit=50, before=every[-3]) == (every[-53:-3], True)
+    assert await page(before=every[-53]) == (every[-103:-53], True)
+    assert await page(limit=17, before=every[17]) == (every[:17], False)
+    assert await page(limit=200) == (every, False)
+    assert "hasMore" not in (await http.get(f"{BASE}/{name}")).json()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("limit=0", "limit=201", "limit=-1", "limit=", "limit=ten", "limit=\u0663", "limit=1&limit=2"),
+        *("before=", "before=a%23b", "before=%00", f"before={'x' * 257}", "before=a&before=b"),
+    ],
+)
+async def test_a_page_that_cannot_be_is_refused(http: httpx.AsyncClient, query: str) -> None:
+    """It is not ignored: the response would be a page that was not asked for."""
+    name = (await created(http))["conversationId"]
+    response = await http.get(f"{BASE}/{name}?{query}")
+    assert (response.status_code, response.json()["code"]) == (400, "INVALID_REQUEST")
+
+
 async def test_rename_changes_what_it_names_and_nothing_else(http: httpx.AsyncClient) -> None:
     """The response is the updated conversation."""
     path = f"{BASE}/{(await created(http, title='Legs'))['conversationId']}"

@@ -100,6 +100,10 @@ class TestReading:
         assert messages[1].metadata.model == "claude-sonnet-4"
         assert messages[2].timestamp == datetime(2025, 9, 26, 15, 21, tzinfo=UTC)
         assert await dynamodb_store.load_history(KEY, limit=2, budget_chars=1000) == messages[-2:]
+        pages = [await dynamodb_store.load_newest(KEY, limit=2)]
+        while pages[0]:
+            pages.insert(0, await dynamodb_store.load_newest(KEY, limit=2, before=pages[0][0].id))
+        assert [message for page in pages for message in page] == list(messages)
 
     async def test_a_reply_that_a_guardrail_warned_of_counts_as_flagged(
         self, table: Table, dynamodb_store: DynamoDbStore

@@ -283,6 +283,15 @@ class ConversationStore(Protocol):
     async def load_messages(self, key: ConversationKey) -> Sequence[Message]:
         """All messages, oldest first."""
 
+    async def load_newest(
+        self, key: ConversationKey, *, limit: int, before: str | None = None
+    ) -> Sequence[Message]:
+        """The newest `limit` messages, oldest first; empty for an unknown conversation.
+
+        With `before`, the id of a message, only those that come before it, also if it is gone. Reading a page
+        of a long conversation costs no more than reading one of a short conversation.
+        """
+
     async def change_conversation(self, key: ConversationKey, change: ConversationChange) -> Conversation:
         """Change only the given fields and return the result. Raises `ConversationNotFound`."""
 

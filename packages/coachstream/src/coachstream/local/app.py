@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Mount, Route
@@ -68,7 +69,8 @@ class LocalApp:
                 Route("/users", stream),
                 Route("/users/{unknown:path}", stream),
                 Route(SESSION_PATH, self._session),
-                Mount("/", page),
+                # Only the page: compressed responses of the functions could reveal what is secret in them.
+                Mount("/", GZipMiddleware(page)),
             ],
             exception_handlers={404: _no_page, 405: _only_read},
         )

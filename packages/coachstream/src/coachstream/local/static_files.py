@@ -20,6 +20,7 @@ CONTENT_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
     ".ts": "text/plain; charset=utf-8",  # types, for readers and editors
     ".svg": "image/svg+xml",
     ".png": "image/png",
@@ -32,7 +33,9 @@ CONTENT_TYPES = {
 
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
-    "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    # No script can turn text into markup or code, neither ours nor a vendored one.
+    "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 
 SECURITY_HEADERS = {

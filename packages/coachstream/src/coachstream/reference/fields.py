@@ -141,7 +141,11 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "metadata": "Everything about the conversation except its messages.",
         "messages": "Oldest first. Absent in a list and after a change, empty after creation.",
     },
-    conversations.OneConversationBody: {"success": _SUCCESS, "conversation": "The conversation."},
+    conversations.OneConversationBody: {
+        "success": _SUCCESS,
+        "conversation": "The conversation.",
+        "hasMore": "Whether there are earlier messages; only if the request asked for a page.",
+    },
     conversations.ConversationListBody: {
         "success": _SUCCESS,
         "conversations": "All conversations of the user with the coach, most recently active first.",

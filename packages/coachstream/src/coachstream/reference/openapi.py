@@ -150,11 +150,8 @@ def _operation(operation: Operation) -> Schema:
         described["security"] = [{"idToken": []}, {"ticket": []}]
     described["parameters"] = [
         *_path_parameters(operation),
+        *_query_parameters(operation),
         *_cursor_parameters(operation),
-        *(
-            {"name": name, "in": "query", "description": meaning, "schema": {"type": "string"}}
-            for name, meaning in operation.query
-        ),
     ]
     if operation.request is not None:
         described["requestBody"] = {
@@ -172,6 +169,11 @@ def _operation(operation: Operation) -> Schema:
 def _path_parameters(operation: Operation) -> Iterable[Schema]:
     for name, meaning in operation.parameters:
         yield {"name": name, "in": "path", "required": True, "description": meaning, "schema": ID_SCHEMA}
+
+
+def _query_parameters(operation: Operation) -> Iterable[Schema]:
+    for each in operation.query:
+        yield {"name": each.name, "in": "query", "description": each.meaning, "schema": dict(each.schema)}
 
 
 def _cursor_parameters(operation: Operation) -> Iterable[Schema]:

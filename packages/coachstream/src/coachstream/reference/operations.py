@@ -17,6 +17,10 @@ from coachstream.functions.coach_conversations.handler import METHODS as CONVERS
 from coachstream.web.ag_ui import AgUiBody, AgUiEncoder
 from coachstream.web.ai_sdk import AiSdkBody, AiSdkEncoder
 from coachstream.web.conversations import (
+    BEFORE,
+    DEFAULT_PAGE,
+    LIMIT,
+    LONGEST_PAGE,
     ConversationListBody,
     CountBody,
     DeletedBody,
@@ -26,7 +30,7 @@ from coachstream.web.conversations import (
 from coachstream.web.frame_encoder import FrameEncoder
 from coachstream.web.frames import ErrorFrame
 from coachstream.web.request_body import ChangeBody, CreateBody, MessageBody
-from coachstream.web.routes import PATTERNS, Resource
+from coachstream.web.routes import MAX_ID_CHARS, PATTERNS, Resource
 from coachstream.web.run_requests import RunStartedBody, RunStoppedBody
 from coachstream.web.send_message import SendErrorBody, SentBody
 from coachstream.web.status import HTTP_STATUS
@@ -98,6 +102,14 @@ class Success(msgspec.Struct, frozen=True):
     has_location: bool = False
 
 
+class QueryParameter(msgspec.Struct, frozen=True):
+    """An optional parameter of the query string: its name, its meaning, and its JSON Schema."""
+
+    name: str
+    meaning: str
+    schema: Mapping[str, object]
+
+
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One method of one resource.
 
@@ -109,9 +121,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
         errors: the codes that come with a status, except `METHOD_NOT_ALLOWED`.
         request: the JSON document that it takes; None where it takes none.
         needs_body: whether a request without a body is refused.
+        query: its optional query parameters, besides a cursor.
         takes_cursor: whether the reader says how far it has come.
         takes_ticket: whether a ticket in the URL replaces the token.
-        query: name and meaning of each further query parameter; each is optional.
     """
 
     name: str
@@ -124,9 +136,9 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     errors: frozenset[ErrorCode]
     request: type[msgspec.Struct] | None = None
     needs_body: bool = True
+    query: tuple[QueryParameter, ...] = ()
     takes_cursor: bool = False
     takes_ticket: bool = False
-    query: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_ours(self) -> bool:
@@ -390,10 +402,26 @@ OPERATIONS: tuple[Operation, ...] = (
         resource=Resource.CONVERSATION,
         method="GET",
         summary="Get a conversation with its messages",
-        description="First closes a run of the conversation that died more than ten minutes ago.",
+        description=(
+            "First closes a run of the conversation that died more than ten minutes ago. With a query "
+            "parameter, it responds with the newest messages only, oldest first, and with `hasMore`: "
+            "whether there are earlier ones."
+        ),
         function=Function.CONVERSATIONS,
+        query=(
+            QueryParameter(
+                LIMIT,
+                f"The largest number of messages; {DEFAULT_PAGE} if only `{BEFORE}` is given.",
+                {"type": "integer", "minimum": 1, "maximum": LONGEST_PAGE},
+            ),
+            QueryParameter(
+                BEFORE,
+                "The id of a message: only those that come before it.",
+                {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS, "pattern": "^[^#]+$"},
+            ),
+        ),
         successes=(Success(200, "The conversation.", OneConversationBody),),
-        errors=_EVERY | {ErrorCode.CONVERSATION_NOT_FOUND},
+        errors=_EVERY | {ErrorCode.CONVERSATION_NOT_FOUND, ErrorCode.INVALID_REQUEST},
     ),
     Operation(
         name="changeConversation",
@@ -436,7 +464,13 @@ OPERATIONS: tuple[Operation, ...] = (
             "data](../how-to/export-and-delete-a-users-data.md)."
         ),
         function=Function.CONVERSATIONS,
-        query=((AFTER, "`next` of the last `page` line, or `after` of a `reconnect` line, to resume."),),
+        query=(
+            QueryParameter(
+                AFTER,
+                "`next` of the last `page` line, or `after` of a `reconnect` line, to resume.",
+                {"type": "string"},
+            ),
+        ),
         successes=(
             Success(
                 200,

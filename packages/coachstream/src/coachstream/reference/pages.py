@@ -229,7 +229,9 @@ def _operation_section(operation: Operation) -> str:
             "",
             f"`?{TICKET}=` is valid for this run only, and for {minutes} minutes.",
         ]
-    lines += [line for name, meaning in operation.query for line in ("", f"`?{name}=`: {meaning}")]
+    if operation.query:
+        rows = [(f"`?{each.name}=`", each.meaning) for each in operation.query]
+        lines += ["", _table(("query", "meaning"), rows)]
     if operation.request is not None:
         body = "Body" if operation.needs_body else "Body, which may be empty or absent"
         lines += ["", f"{body}: [{name_of(operation.request)}](#{name_of(operation.request).lower()})."]

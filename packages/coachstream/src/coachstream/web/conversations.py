@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from coachstream.conversation.errors import CoachStreamError
+from coachstream.conversation.errors import CoachStreamError, InvalidRequest
 from coachstream.conversation.model import Conversation, ConversationKey, Message, format_timestamp
 from coachstream.web.frames import MessageFrame, message_frame
+from coachstream.web.routes import is_id
+from lambda_streaming.function_url.event import FunctionUrlEvent
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+LIMIT = "limit"
+BEFORE = "before"
+DEFAULT_PAGE = 50
+"""Fills any screen several times."""
+
+LONGEST_PAGE = 200
+"""Of messages with the longest replies, about a megabyte."""
 
 
 class ConversationMetadataBody(msgspec.Struct, frozen=True, rename="camel"):
@@ -38,10 +51,11 @@ class SuccessBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     success: bool = True
 
 
-class OneConversationBody(SuccessBody, frozen=True, kw_only=True):
+class OneConversationBody(SuccessBody, frozen=True, kw_only=True, rename="camel"):
     """Response to creating, getting and changing a conversation."""
 
     conversation: Mapping[str, object]
+    has_more: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class ConversationListBody(SuccessBody, frozen=True, kw_only=True):
@@ -76,6 +90,43 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 
 Body = SuccessBody | ErrorBody
+
+
+class Page(msgspec.Struct, frozen=True):
+    """The part of a conversation's messages that a request asks for.
+
+    Attributes:
+        limit: the largest number of messages.
+        before: the id of the message that they come before; None for the newest ones.
+    """
+
+    limit: int = DEFAULT_PAGE
+    before: str | None = None
+
+
+def parse_page(event: FunctionUrlEvent) -> Page | None:
+    """The page that a request asks for with `?limit=` and `?before=`; None for the whole conversation.
+
+    Raises:
+        InvalidRequest: a value is given twice, or is none that can be used.
+    """
+    limits, befores = event.query_values(LIMIT), event.query_values(BEFORE)
+    if not limits and not befores:
+        return None
+    if len(limits) > 1 or len(befores) > 1:
+        raise InvalidRequest("a query parameter is given twice")
+    limit = limits[0] if limits else str(DEFAULT_PAGE)
+    if not _NUMBER.fullmatch(limit) or not 1 <= int(limit) <= LONGEST_PAGE:
+        raise InvalidRequest(f"{LIMIT} is no number from 1 to {LONGEST_PAGE}")
+    if befores and not is_id(befores[0]):
+        raise InvalidRequest(f"{BEFORE} is no id")
+    return Page(int(limit), befores[0] if befores else None)
+
+
+def one_page(conversation: Conversation, messages: Sequence[Message], page: Page) -> OneConversationBody:
+    """A conversation with a page of its messages, given one message more if there is one."""
+    body = one_conversation(conversation, messages[-page.limit :])
+    return msgspec.structs.replace(body, has_more=len(messages) > page.limit)
 
 
 def one_conversation(

@@ -103,7 +103,7 @@ def _ids_of(pattern: tuple[str, ...], segments: Sequence[str]) -> dict[str, str]
     ids: dict[str, str] = {}
     for part, segment in zip(pattern, segments, strict=True):
         if part.startswith("{"):
-            if not _can_be_an_id(segment):
+            if not is_id(segment):
                 return None
             ids[f"{part[1:-1]}_id"] = segment
         elif part != segment:
@@ -111,9 +111,10 @@ def _ids_of(pattern: tuple[str, ...], segments: Sequence[str]) -> dict[str, str]
     return ids
 
 
-def _can_be_an_id(segment: str) -> bool:
-    """Reject `#`, which separates the components of a stored key: such an id could name another item.
+def is_id(segment: str) -> bool:
+    """Whether a text can be an id.
 
-    No id format has undecodable or unprintable characters (such as the replacement character).
+    It has no `#`, which separates the components of a stored key: such an id could name another item. No id
+    format has undecodable or unprintable characters (such as the replacement character).
     """
-    return len(segment) <= MAX_ID_CHARS and segment.isprintable() and not set(segment) & {"#", "\ufffd"}
+    return 0 < len(segment) <= MAX_ID_CHARS and segment.isprintable() and not set(segment) & {"#", "\ufffd"}

@@ -29,11 +29,15 @@ from coachstream.services import Services, services_of_this_process
 from coachstream.turns import Turns
 from coachstream.web.authentication import authenticate
 from coachstream.web.conversations import (
+    OneConversationBody,
+    Page,
     conversation_count,
     conversation_deleted,
     conversation_list,
     error_body,
     one_conversation,
+    one_page,
+    parse_page,
 )
 from coachstream.web.request_body import (
     parse_conversation_change,
@@ -107,10 +111,16 @@ async def _on_conversations(
             is_forgotten = await _forget(route.key, services)
             return JsonResponse(HTTPStatus.OK, conversation_deleted(route.key, is_forgotten=is_forgotten))
         case _:
-            await Turns(services).close_dead(route.key)
-            conversation = await store.get_conversation(route.key)
-            messages = await store.load_messages(route.key)
-            return JsonResponse(HTTPStatus.OK, one_conversation(conversation, messages))
+            return JsonResponse(HTTPStatus.OK, await _read(route.key, parse_page(event), services))
+
+
+async def _read(key: ConversationKey, page: Page | None, services: Services) -> OneConversationBody:
+    await Turns(services).close_dead(key)
+    conversation = await services.store.get_conversation(key)
+    if page is None:
+        return one_conversation(conversation, await services.store.load_messages(key))
+    newest = await services.store.load_newest(key, limit=page.limit + 1, before=page.before)
+    return one_page(conversation, newest, page)
 
 
 async def _on_all_data(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -19,7 +18,7 @@ from coachstream.conversation.prompt.user import (
     parse_conversation_summary,
     parse_user_profile,
 )
-from coachstream.storage.dynamodb.history import NewestMessages, embedded_messages
+from coachstream.storage.dynamodb.history import newest_messages
 from coachstream.storage.dynamodb.items import COACH, MEMORY, PROFILE, SUMMARY, WORKOUT, Attributes, envelope
 from coachstream.storage.dynamodb.keys import (
     COACHES,
@@ -27,7 +26,6 @@ from coachstream.storage.dynamodb.keys import (
     WORKOUTS,
     ItemKey,
     coach_key,
-    conversation_key,
     is_name,
     memory_key,
     partition,
@@ -98,22 +96,7 @@ class DynamoDbContext:
         items than needed for `limit` or `budget_chars`. The reads are strongly consistent, so that the coach
         always knows its own last reply.
         """
-        if limit <= 0:
-            return []
-        try:
-            item_key = conversation_key(key)
-        except ConversationNotFound:
-            return []
-        newest = NewestMessages(self._table, key, limit=limit, budget_chars=budget_chars)
-        first_page = asyncio.create_task(newest.first_page())
-        try:
-            item = await self._table.get(item_key, only="#pk, #attributes.#messages")
-            if item is None:
-                return []
-            return await newest.merged_with(embedded_messages(item), await first_page)
-        finally:
-            first_page.cancel()
-            await asyncio.gather(first_page, return_exceptions=True)
+        return await newest_messages(self._table, key, limit=limit, budget_chars=budget_chars)
 
     async def load_memories(self, user_id: str, coach_id: str, *, limit: int) -> Sequence[Memory]:
         """The `limit` most important memories of this coach or of all coaches, most important first."""

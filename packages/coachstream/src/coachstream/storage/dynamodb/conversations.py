@@ -19,7 +19,7 @@ from coachstream.conversation.run_log import tombstone
 from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.storage.dynamodb.counter_repair import repair_counter
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended, RequestRefused
-from coachstream.storage.dynamodb.history import all_messages
+from coachstream.storage.dynamodb.history import all_messages, newest_messages
 from coachstream.storage.dynamodb.items import (
     LATER_ATTRIBUTES,
     SUMMARY,
@@ -154,6 +154,15 @@ class DynamoDbConversations:
         except ConversationNotFound:
             return []
         return [] if item is None else await all_messages(self._table, key, item)
+
+    async def load_newest(
+        self, key: ConversationKey, *, limit: int, before: str | None = None
+    ) -> Sequence[Message]:
+        """The newest messages, of those before a given one (see `ConversationStore`).
+
+        Reads the conversation's item, and no more message items than needed.
+        """
+        return await newest_messages(self._table, key, limit=limit, before=before)
 
     async def change_conversation(self, key: ConversationKey, change: ConversationChange) -> Conversation:
         """Change only the given fields and return the result. Raises `ConversationNotFound`."""

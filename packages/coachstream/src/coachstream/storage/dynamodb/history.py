@@ -7,8 +7,13 @@ times in their ids, which the server assigns for both kinds (`msg_<ms>_user`, `m
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 
+import msgspec
+
+from coachstream.conversation.errors import ConversationNotFound
 from coachstream.conversation.ids import first_message_id, milliseconds_of, moment_of, time_in
 from coachstream.conversation.model import ConversationKey, Message
 from coachstream.conversation.prompt.records import EPOCH, as_record
@@ -48,11 +53,25 @@ def merged(embedded: Sequence[Message], items: Iterable[Message]) -> list[Messag
 
 
 class NewestMessages:
-    """The newest messages of a conversation, read backwards no further than needed."""
+    """The newest messages of a conversation, read backwards no further than needed.
 
-    def __init__(self, table: TableClient, key: ConversationKey, *, limit: int, budget_chars: int) -> None:
+    With `before`, the id of a message, only those that come before it.
+    """
+
+    def __init__(
+        self,
+        table: TableClient,
+        key: ConversationKey,
+        *,
+        limit: int,
+        budget_chars: int,
+        before: str | None = None,
+    ) -> None:
         self._table = table
-        self._items = Range.of(partition(key.user_id), messages_prefix(key), newest_first=True)
+        prefix = messages_prefix(key)
+        items = Range.of(partition(key.user_id), prefix, newest_first=True)
+        self._items = items if before is None else msgspec.structs.replace(items, last=prefix + before)
+        self._before = before
         self._limit = limit
         self._budget_chars = budget_chars
         affordable = max(SMALLEST_FIRST_PAGE, budget_chars // CHARS_A_MESSAGE)
@@ -70,13 +89,23 @@ class NewestMessages:
         while start is not None:
             # Messages that are not read yet are older than this.
             oldest_read = _milliseconds(items[-1]) if items else 0
-            known = [each for each in merged(embedded, items) if _milliseconds(each) >= oldest_read]
+            known = [each for each in self._merged(embedded, items) if _milliseconds(each) >= oldest_read]
             chars = sum(len(message.content) for message in known)
             if items and (len(known) >= self._limit or chars >= self._budget_chars):
                 return known[-self._limit :]
             page, start = await self._page(self._next_page(len(items), len(known), chars), start)
             items = [*items, *page]
-        return merged(embedded, items)[-self._limit :]
+        return self._merged(embedded, items)[-self._limit :]
+
+    def _merged(self, embedded: Sequence[Message], items: Sequence[Message]) -> list[Message]:
+        messages = merged(embedded, items)
+        if self._before is None:
+            return messages
+        for number, message in enumerate(messages):
+            if message.id == self._before:
+                return messages[:number]
+        end = time_in(self._before)
+        return [] if end is None else [each for each in messages if _milliseconds(each) < end]
 
     def _next_page(self, read: int, known: int, chars: int) -> int:
         """How many more items to read, estimated from those read so far."""
@@ -87,6 +116,33 @@ class NewestMessages:
     async def _page(self, limit: int, start: object) -> tuple[list[Message], object]:
         items, start = await self._table.query_page(self._items, limit=limit, start=start)
         return [message for message in map(message_of, items) if message is not None], start
+
+
+async def newest_messages(
+    table: TableClient,
+    key: ConversationKey,
+    *,
+    limit: int,
+    budget_chars: int = sys.maxsize,
+    before: str | None = None,
+) -> list[Message]:
+    """The newest messages, oldest first (see `NewestMessages`); none for an unknown conversation."""
+    if limit <= 0:
+        return []
+    try:
+        item_key = conversation_key(key)
+    except ConversationNotFound:
+        return []
+    newest = NewestMessages(table, key, limit=limit, budget_chars=budget_chars, before=before)
+    first_page = asyncio.create_task(newest.first_page())
+    try:
+        item = await table.get(item_key, only="#pk, #attributes.#messages")
+        if item is None:
+            return []
+        return await newest.merged_with(embedded_messages(item), await first_page)
+    finally:
+        first_page.cancel()
+        await asyncio.gather(first_page, return_exceptions=True)
 
 
 async def all_messages(

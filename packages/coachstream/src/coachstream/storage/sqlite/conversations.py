@@ -60,6 +60,14 @@ class SqliteConversations:
         """All messages, oldest first; none for an unknown conversation."""
         return await self._database.read(lambda connection: newest_messages(connection, key))
 
+    async def load_newest(
+        self, key: ConversationKey, *, limit: int, before: str | None = None
+    ) -> Sequence[Message]:
+        """The newest messages, of those before a given one (see `ConversationStore`)."""
+        return await self._database.read(
+            lambda connection: newest_messages(connection, key, limit=limit, before=before)
+        )
+
     async def change_conversation(self, key: ConversationKey, change: ConversationChange) -> Conversation:
         """Change only the given fields and return the result. Raises `ConversationNotFound`."""
 
@@ -121,19 +129,26 @@ class SqliteConversations:
 
 
 def newest_messages(
-    connection: sqlite3.Connection, key: ConversationKey, *, limit: int = -1, budget_chars: int | None = None
+    connection: sqlite3.Connection,
+    key: ConversationKey,
+    *,
+    limit: int = -1,
+    budget_chars: int | None = None,
+    before: str | None = None,
 ) -> list[Message]:
     """The newest `limit` messages, oldest first; all if negative; empty for an unknown conversation.
 
-    With a budget, no more messages are read than needed to fill it.
+    With a budget, no more messages are read than needed to fill it; with `before`, only those with smaller
+    ids.
     """
     try:
         conversation = conversation_number(connection, key)
     except ConversationNotFound:
         return []
     rows = connection.execute(
-        f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE conversation = ? ORDER BY id DESC LIMIT ?",  # noqa: S608 (a constant)
-        (conversation, limit),
+        f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE conversation = ?"  # noqa: S608 (a constant)
+        " AND (? IS NULL OR id < ?) ORDER BY id DESC LIMIT ?",
+        (conversation, before, before, limit),
     )
     messages: list[Message] = []
     left = math.inf if budget_chars is None else budget_chars

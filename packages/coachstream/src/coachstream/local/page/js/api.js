@@ -15,6 +15,9 @@ const SESSION_URL = "/local/session";
 const RENEW_BEFORE_MS = 60_000;
 /** The functions respond in well under a second; a cold start takes a few. */
 const JSON_TIMEOUT_MS = 30_000;
+/** The end of a conversation, which fills a tall screen; and what comes above it at once as the reader scrolls up. */
+const FIRST_PAGE = 40;
+const NEXT_PAGE = 20;
 const JSON_TYPE = "application/json";
 
 export class Api {
@@ -49,17 +52,33 @@ export class Api {
   }
 
   /**
+   * The newest messages of a conversation, oldest first.
+   *
    * @param {string} coachId
    * @param {string} conversationId
-   * @returns {Promise<{conversation: Conversation, messages: Message[]}>} messages, oldest first
+   * @param {{before?: string}} [options] the id of a message: the newest ones before it
+   * @returns {Promise<{messages: Message[], hasMore: boolean}>} `hasMore`: there are earlier ones
+   */
+  async getMessages(coachId, conversationId, { before } = {}) {
+    const query = new URLSearchParams({ limit: String(before === undefined ? FIRST_PAGE : NEXT_PAGE) });
+    if (before !== undefined) query.set("before", before);
+    const { conversation, hasMore } = await this.#json("GET", `${this.#conversations(coachId, conversationId)}?${query}`);
+    if (!Array.isArray(conversation?.messages)) throw Failure.unreadable();
+    // A service that knows no pages sends them all.
+    return { messages: conversation.messages.map(messageFrom), hasMore: hasMore === true };
+  }
+
+  /**
+   * A whole conversation, as it is stored.
+   *
+   * @param {string} coachId
+   * @param {string} conversationId
+   * @returns {Promise<{raw: object, messages: Message[]}>} messages, oldest first
    */
   async getConversation(coachId, conversationId) {
     const { conversation } = await this.#json("GET", this.#conversations(coachId, conversationId));
     if (!Array.isArray(conversation?.messages)) throw Failure.unreadable();
-    return {
-      conversation: conversationFrom(conversation, coachId),
-      messages: conversation.messages.map(messageFrom),
-    };
+    return { raw: conversation, messages: conversation.messages.map(messageFrom) };
   }
 
   /** @param {string} coachId @param {string} conversationId @param {string} title */

@@ -5,6 +5,7 @@
  * - `created`: the conversation on view was yet to begin, and now has an id
  * - `conversations`: the list of the coach on view has changed
  * - `thread`: the conversation on view has changed
+ * - `revealed`: a message is to be in view (`detail` is its `viewKey`)
  * - `notice`: something outside a conversation failed (`detail` is a `Failure`)
  *
  * Each conversation has its own thread and its own stream, so leaving one in mid-reply mixes nothing up.
@@ -14,11 +15,12 @@
  * @import {Coach, Conversation} from "./types.js"
  * @import {OtherTabs} from "./other-tabs.js"
  */
-import { join, newClientMessageId, start } from "./coachstream.js";
+import { join, newClientMessageId, resume, start } from "./coachstream.js";
 import { Failure } from "./failure.js";
+import { keepMeasured } from "./measured.js";
 import { Thread } from "./thread.js";
 import { afterEvent, beginTurn, failTurn, isBusy, retryTurn, stopTurn } from "./turn.js";
-import { DEFAULT_TITLE, messageFrom } from "./wire.js";
+import { DEFAULT_TITLE, matchesIn, messageFrom } from "./wire.js";
 
 const TITLE_CHARACTERS = 48;
 /** When to look for the title that is written after the first exchange; a model takes a second or two. */
@@ -44,6 +46,8 @@ export class Chat extends EventTarget {
   #lists = new Map();
   /** @type {Map<Thread, Reading>} */
   #readings = new Map();
+  /** @type {Set<Thread>} */
+  #loadingOlder = new Set();
   /** What conversations are called until they have a title. @type {Map<string, string>} by id */
   #provisionalTitles = new Map();
 
@@ -70,6 +74,11 @@ export class Chat extends EventTarget {
         description: "",
       }
     );
+  }
+
+  /** Whether the person has this coach. @param {string} coachId */
+  isKnown(coachId) {
+    return this.coaches.some((each) => each.coachId === coachId);
   }
 
   /** @returns {ConversationList} of the coach on view */
@@ -99,6 +108,12 @@ export class Chat extends EventTarget {
     const thread = this.#threads.get(key) ?? new Thread(coachId, conversationId);
     this.#threads.set(key, thread);
     this.thread = thread;
+    if (!this.isKnown(coachId)) {
+      thread.status = "failed";
+      thread.failure = Failure.unknownCoach();
+      this.#emit("opened");
+      return;
+    }
     if (conversationId !== null && thread.messages.length === 0 && !thread.turn) thread.status = "loading";
     this.#emit("opened");
     await Promise.all([
@@ -116,10 +131,68 @@ export class Chat extends EventTarget {
   /** Looks at the store again: after the page was away, and when something could not be loaded. */
   async refresh() {
     const { thread } = this;
+    if (!this.isKnown(thread.coachId)) return;
     await Promise.all([
       this.#refreshList(thread.coachId),
       thread.conversationId === null || this.#readings.has(thread) ? null : this.#refresh(thread),
     ]);
+  }
+
+  /** Fetches the messages before those of the conversation on view, if there are any. */
+  async loadOlder() {
+    const { thread } = this;
+    const { coachId, conversationId } = thread;
+    const before = thread.messages[0]?.id;
+    if (conversationId === null || !before || !thread.hasOlder || this.#loadingOlder.has(thread)) return;
+    this.#loadingOlder.add(thread);
+    try {
+      const { messages, hasMore } = await this.#api.getMessages(coachId, conversationId, { before });
+      // Meanwhile the thread may have been loaded again from its end.
+      if (thread.messages[0]?.id === before) thread.prependStored(messages, hasMore);
+    } catch (error) {
+      this.#notice(error);
+    } finally {
+      this.#loadingOlder.delete(thread);
+    }
+    this.#changed(thread);
+  }
+
+  /**
+   * Puts a conversation on view, and a message of it in the middle, however long ago it was written.
+   *
+   * @param {string} coachId
+   * @param {string} conversationId
+   * @param {string|null} messageId
+   */
+  async reveal(coachId, conversationId, messageId) {
+    if (this.thread.conversationId !== conversationId) await this.open(coachId, conversationId);
+    const { thread } = this;
+    const find = () => thread.messages.find(({ id }) => id === messageId);
+    for (let loaded = -1; messageId !== null && !find() && thread.messages.length !== loaded; ) {
+      loaded = thread.messages.length;
+      await this.loadOlder();
+    }
+    const message = find();
+    if (message && this.thread === thread) this.dispatchEvent(new CustomEvent("revealed", { detail: message.viewKey }));
+  }
+
+  /** Reads every reply over a new connection: the device has slept, and the old ones may be dead without a sign. */
+  async wake() {
+    for (const [thread, { reply }] of [...this.#readings]) {
+      if (!reply || thread.turn?.isStopping) continue;
+      const { coachId, conversationId } = thread;
+      const { runId, lastEventId: after, text } = reply;
+      if (runId !== null && conversationId !== null) {
+        void this.#read(thread, async (signal) =>
+          resume({ ...this.#api.replies(coachId, conversationId), runId, after, text, signal }),
+        );
+      } else if (thread.turn?.sentAt === null) {
+        void this.#watch(thread);
+      } else {
+        void this.#ask(thread);
+      }
+    }
+    await this.refresh();
   }
 
   /**
@@ -131,6 +204,7 @@ export class Chat extends EventTarget {
     const { thread } = this;
     if (text.trim() === "" || thread.status !== "ready" || isBusy(thread.turn)) return false;
     thread.leaveTurnBehind();
+    thread.forgetOlder();
     thread.turn = beginTurn(text, newClientMessageId());
     void this.#ask(thread);
     return true;
@@ -250,6 +324,8 @@ export class Chat extends EventTarget {
     }
     this.#readings.delete(thread);
     this.#changed(thread);
+    // Another device may have said something since this page last looked.
+    if (thread.turn === null) void this.#refresh(thread);
   }
 
   /** @param {Thread} thread @param {Reading} reading @param {Reply} reply */
@@ -260,6 +336,9 @@ export class Chat extends EventTarget {
       if (!thread.turn) return;
       thread.turn = afterEvent(thread.turn, event);
       if (event.type === "complete") {
+        const { timings, notices } = thread.turn;
+        const id = String(event.aiMessage?.id ?? "");
+        keepMeasured(id, { timings, notices, matches: matchesIn(event.pineconeContext) });
         const stored = messageFrom(event.aiMessage);
         thread.completeTurn(messageFrom(event.userMessage), stored);
         this.#amend(coachId, conversationId, { lastActivity: stored.timestamp });
@@ -339,10 +418,13 @@ export class Chat extends EventTarget {
     try {
       await this.#load(thread);
     } catch (error) {
-      // Content on view stays; only an empty thread shows the failure.
-      if (thread.status !== "ready") {
+      const failure = Failure.from(error);
+      const isGone = failure.isGone && !this.#readings.has(thread);
+      if (isGone) thread.clear();
+      // Otherwise content on view stays; only an empty thread shows the failure.
+      if (isGone || thread.status !== "ready") {
         thread.status = "failed";
-        thread.failure = Failure.from(error);
+        thread.failure = failure;
       }
     }
     this.#changed(thread);
@@ -351,9 +433,9 @@ export class Chat extends EventTarget {
 
   /** @param {Thread} thread @param {AbortSignal} [signal] of the reading that wants to know */
   async #load(thread, signal) {
-    const { messages } = await this.#api.getConversation(thread.coachId, thread.conversationId ?? "");
+    const { messages, hasMore } = await this.#api.getMessages(thread.coachId, thread.conversationId ?? "");
     // A reading that began meanwhile has newer data.
-    if (signal ? !signal.aborted : !this.#readings.has(thread)) thread.adoptStored(messages);
+    if (signal ? !signal.aborted : !this.#readings.has(thread)) thread.adoptStored(messages, hasMore);
   }
 
   /** @param {string} coachId */

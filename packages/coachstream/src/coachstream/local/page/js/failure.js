@@ -63,9 +63,19 @@ export class Failure extends Error {
     return new Failure("interrupted", "This reply was interrupted.", { retryable });
   }
 
+  /** The address names a coach that the person does not have. */
+  static unknownCoach() {
+    return new Failure("unknown_coach", "You have no such coach.", { retryable: false });
+  }
+
   /** The person stopped a message whose arrival is not known. */
   static stoppedUnsent() {
     return new Failure("stopped_unsent", "You stopped before the message is known to have arrived.");
+  }
+
+  /** Whether what was asked for is not there any more. */
+  get isGone() {
+    return this.code === "CONVERSATION_NOT_FOUND" || this.code === "http_404";
   }
 
   /**

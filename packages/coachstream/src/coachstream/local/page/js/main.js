@@ -6,11 +6,15 @@ import { Chat } from "./chat.js";
 import { Failure, NotSignedIn } from "./failure.js";
 import { OtherTabs } from "./other-tabs.js";
 import { hashFor, parseRoute } from "./route.js";
+import { Search } from "./search.js";
+import { watchSleep } from "./sleep.js";
 import { announceReplies } from "./view/announcer.js";
 import { Autoscroll } from "./view/autoscroll.js";
 import { Composer } from "./view/composer.js";
 import { byId, element, icon } from "./view/dom.js";
 import { Drawer } from "./view/drawer.js";
+import { exportDialog } from "./view/export-dialog.js";
+import { SearchBox } from "./view/search-box.js";
 import { Sidebar } from "./view/sidebar.js";
 import { signInForm } from "./view/sign-in.js";
 import { themeToggle } from "./view/theme-toggle.js";
@@ -25,6 +29,7 @@ async function start(api) {
   const chat = new Chat(api, new OtherTabs());
   const drawer = new Drawer();
   const autoscroll = new Autoscroll();
+  chat.addEventListener("revealed", () => autoscroll.leave());
   new ThreadView(chat);
   new TopBar(chat);
   announceReplies(chat);
@@ -37,6 +42,9 @@ async function start(api) {
       location.hash = hashFor(chat.thread.coachId);
     },
   });
+
+  new SearchBox(chat, new Search(api), { onChosen: () => drawer.close() });
+  exportDialog(chat, api);
 
   // A touch screen would open its keyboard over what the person wants to read.
   const focusComposer = () => {
@@ -53,6 +61,7 @@ async function start(api) {
     void chat.open(route.coachId, route.conversationId);
     focusComposer();
   });
+  watchSleep(() => void chat.wake());
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) void chat.refresh();
   });

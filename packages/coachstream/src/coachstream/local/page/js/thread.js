@@ -12,6 +12,10 @@ import { turnOfStored } from "./turn.js";
 /** The stop reason of a reply that is only its own beginning. */
 const INTERRUPTED = "interrupted";
 
+/** With more than these, each word of a reply costs noticeably more; so many are kept when the reader is at the end. */
+const MANY_MESSAGES = 300;
+const KEPT_MESSAGES = 60;
+
 /**
  * @typedef {object} Entry What one bubble shows.
  * @property {string} key Stays the same while the message goes from sent to stored.
@@ -25,6 +29,7 @@ const INTERRUPTED = "interrupted";
  * @property {boolean} isReconnecting
  * @property {Timings|null} timings
  * @property {readonly string[]} notices
+ * @property {number} matches
  * @property {string|null} model
  * @property {Date} timestamp
  */
@@ -36,6 +41,8 @@ export class Thread {
   failure = null;
   /** @type {Message[]} */
   messages = [];
+  /** Whether the conversation has earlier messages than these. */
+  hasOlder = false;
   /** @type {Turn|null} */
   turn = null;
   /** @type {string|null} */
@@ -66,18 +73,53 @@ export class Thread {
    * Takes over what is stored. A turn that this page is reading is left alone; one that it is not reading is
    * over when its reply is there, and a stored question without a reply becomes a turn.
    *
-   * @param {Message[]} stored
+   * @param {Message[]} stored the newest ones, oldest first
+   * @param {boolean} hasOlder whether there are earlier ones than these
    */
-  adoptStored(stored) {
+  adoptStored(stored, hasOlder) {
     const known = new Map(this.messages.map((message) => [message.id, message]));
-    this.messages = stored.map((message) => {
-      const { viewKey, timings, notices } = known.get(message.id) ?? message;
-      return { ...message, viewKey, timings, notices };
+    const newest = stored.map((message) => {
+      const before = known.get(message.id);
+      if (!before) return message;
+      const { viewKey, timings, notices, matches } = before;
+      const after = { ...message, viewKey, timings, notices, matches };
+      // What has not changed stays the same object, and is not drawn again.
+      return isSameMessage(before, after) ? before : after;
     });
+    // What the page has of the time before these stays, unless there is a gap between the two.
+    const start = hasOlder ? this.messages.findIndex(({ id }) => id === stored[0]?.id) : 0;
+    this.messages = [...this.messages.slice(0, Math.max(0, start)), ...newest];
+    if (start <= 0) this.hasOlder = hasOlder;
     this.status = "ready";
     this.failure = null;
     if (this.turn && this.#isSettled(this.turn)) this.turn = null;
     this.turn ??= this.#unansweredTurn();
+  }
+
+  /** Forgets everything: the conversation was deleted. */
+  clear() {
+    this.messages = [];
+    this.turn = null;
+    this.hasOlder = false;
+  }
+
+  /** Forgets the earlier messages of a long conversation; they can be loaded again. */
+  forgetOlder() {
+    if (this.messages.length <= MANY_MESSAGES) return;
+    this.messages = this.messages.slice(-KEPT_MESSAGES);
+    this.hasOlder = true;
+  }
+
+  /**
+   * Takes over messages from before those that it has.
+   *
+   * @param {Message[]} stored oldest first
+   * @param {boolean} hasOlder whether there are still earlier ones
+   */
+  prependStored(stored, hasOlder) {
+    const known = new Set(this.messages.map(({ id }) => id));
+    this.messages = [...stored.filter(({ id }) => !known.has(id)), ...this.messages];
+    this.hasOlder = hasOlder;
   }
 
   /**
@@ -120,8 +162,8 @@ export class Thread {
    */
   entries() {
     const turn = this.turn;
-    if (!turn) return this.messages.map(storedEntry);
-    const entries = this.#withoutTurn(turn).map(storedEntry);
+    if (!turn) return this.messages.map((message) => storedEntry(message));
+    const entries = this.#withoutTurn(turn).map((message) => storedEntry(message));
     const question = this.messages.find((message) => isQuestionOf(message, turn));
     entries.push({
       ...storedEntry(question ?? localMessage(turn, "user", turn.text)),
@@ -207,12 +249,28 @@ function localMessage(turn, role, content) {
     clientMessageId: role === "user" ? turn.clientMessageId : null,
     timings: null,
     notices: role === "assistant" ? turn.notices : [],
+    matches: 0,
     viewKey: "",
   };
 }
 
+/** The entry of each message, made once. @type {WeakMap<Message, Entry>} */
+const storedEntries = new WeakMap();
+
 /** @param {Message} message @returns {Entry} */
-function storedEntry({ viewKey, role, content, stopReason, timings, notices, model, timestamp }) {
+function storedEntry(message) {
+  let entry = storedEntries.get(message);
+  if (!entry) storedEntries.set(message, (entry = newEntry(message)));
+  return entry;
+}
+
+/** @param {Message} one @param {Message} other */
+function isSameMessage(one, other) {
+  return /** @type {(keyof Message)[]} */ (Object.keys(other)).every((key) => String(one[key]) === String(other[key]));
+}
+
+/** @param {Message} message @returns {Entry} */
+function newEntry({ viewKey, role, content, stopReason, timings, notices, matches, model, timestamp }) {
   return {
     key: viewKey,
     role,
@@ -225,6 +283,7 @@ function storedEntry({ viewKey, role, content, stopReason, timings, notices, mod
     isReconnecting: false,
     timings,
     notices,
+    matches,
     model,
     timestamp,
   };

@@ -1,7 +1,7 @@
 /** Times as people say them. */
 
 const DAY_MS = 86_400_000;
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const weekday = new Intl.DateTimeFormat(undefined, { weekday: "long" });
 const dayAndMonth = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long" });
 const fullDate = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "long", year: "numeric" });
@@ -22,8 +22,24 @@ export function periodOf(date, now = new Date()) {
   return "Earlier";
 }
 
+/** The names of days as of one day, by how long ago they are: a long conversation asks again with each frame. */
+const dayNames = { today: 0, names: /** @type {Map<number, string>} */ (new Map()) };
+
 /** @param {Date} date */
 export function dayName(date, now = new Date()) {
+  const today = Date.UTC(now.getFullYear(), now.getMonth(), now.getDate());
+  if (today !== dayNames.today) {
+    dayNames.today = today;
+    dayNames.names.clear();
+  }
+  const days = daysAgo(date, now);
+  let name = dayNames.names.get(days);
+  if (name === undefined) dayNames.names.set(days, (name = newDayName(date, now)));
+  return name;
+}
+
+/** @param {Date} date @param {Date} now */
+function newDayName(date, now) {
   const days = daysAgo(date, now);
   if (days <= 0) return "Today";
   if (days === 1) return "Yesterday";

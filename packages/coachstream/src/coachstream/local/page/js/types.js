@@ -32,9 +32,12 @@
  * @property {string|null} model Display name of the model that wrote a reply.
  * @property {string|null} stopReason Why a reply ended, in the service's words.
  * @property {string|null} clientMessageId The id that the page gave a user message.
- * @property {Timings|null} timings Measured by this page; `null` for what was loaded.
- * @property {readonly string[]} notices What the service said it had done besides; empty for what was loaded.
+ * @property {Timings|null} timings Measured by this browser, if it has read the reply.
+ * @property {readonly string[]} notices What the service said to this browser that it had done besides.
+ * @property {number} matches How many earlier records the semantic search gave the coach, as far as this browser knows.
  * @property {string} viewKey Stays the same when a streamed message becomes a stored one.
+ *
+ * @typedef {Pick<Message, "timings"|"notices"|"matches">} Measured
  *
  * @typedef {object} Timings Milliseconds since the message was sent, measured here.
  * @property {number|null} firstWord

@@ -4,6 +4,8 @@
  * @import {Conversation, Message} from "./types.js"
  */
 
+import { measuredOf } from "./measured.js";
+
 /** The title of a conversation that has none of its own (`coachstream/conversation/title.py`). */
 export const DEFAULT_TITLE = "New Conversation";
 
@@ -19,10 +21,14 @@ export function messageFrom(raw) {
     model: metadata.model ?? null,
     stopReason: metadata.stopReason ?? null,
     clientMessageId: metadata.clientMessageId ?? null,
-    timings: null,
-    notices: [],
+    ...measuredOf(id),
     viewKey: id,
   };
+}
+
+/** How much of the semantic search reached the prompt. @param {any} pineconeContext of a `complete` event */
+export function matchesIn(pineconeContext) {
+  return pineconeContext?.used === true ? Number(pineconeContext.matches) || 0 : 0;
 }
 
 /** @param {any} raw @param {string} coachId @returns {Conversation} */

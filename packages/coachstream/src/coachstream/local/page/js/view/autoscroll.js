@@ -3,11 +3,12 @@
  */
 import { byId } from "./dom.js";
 
-/** This close to the end counts as being there. */
+/** Whoever scrolls down to within this of the end is there. */
 const NEAR_PX = 40;
 
 export class Autoscroll {
   #scroller = byId("scroller", HTMLElement);
+  #thread = byId("thread", HTMLElement);
   #jump = byId("jump", HTMLButtonElement);
   #follows = true;
   #lastTop = 0;
@@ -17,39 +18,51 @@ export class Autoscroll {
     this.#jump.addEventListener("click", () => this.toLatest());
     const grown = new ResizeObserver(() => this.#grown());
     grown.observe(this.#scroller);
-    grown.observe(byId("thread", HTMLElement));
+    grown.observe(this.#thread);
   }
 
   /** Goes to the end, and follows it from now on. */
   toLatest() {
     this.#follows = true;
+    // An invitation has a beginning, and no latest message.
+    if (!this.#hasMessages) this.#scroller.scrollTop = 0;
     this.#grown();
+  }
+
+  /** Stops following the end: the reader was led elsewhere. */
+  leave() {
+    this.#follows = false;
   }
 
   #scrolled() {
     const { scrollTop } = this.#scroller;
-    // Only scrolling up means reading: growing text moves the end away without any scrolling.
-    if (scrollTop < this.#lastTop - 1) this.#follows = this.#isNearEnd();
-    else if (this.#isNearEnd()) this.#follows = true;
+    // Scrolling up, however slowly, means reading; only shrinking text also moves up, and stays at the end.
+    if (scrollTop < this.#lastTop) this.#follows = this.#isWithin(1);
+    else if (scrollTop > this.#lastTop && this.#isWithin(NEAR_PX)) this.#follows = true;
     this.#lastTop = scrollTop;
     this.#showJump();
   }
 
   #grown() {
-    if (this.#follows) {
+    if (this.#follows && this.#hasMessages) {
       this.#scroller.scrollTop = this.#scroller.scrollHeight;
       this.#lastTop = this.#scroller.scrollTop;
     }
     this.#showJump();
   }
 
-  #isNearEnd() {
+  get #hasMessages() {
+    return this.#thread.dataset.status === "ready";
+  }
+
+  /** @param {number} pixels of the end */
+  #isWithin(pixels) {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
-    return scrollHeight - scrollTop - clientHeight < NEAR_PX;
+    return scrollHeight - scrollTop - clientHeight < pixels;
   }
 
   #showJump() {
-    const hidden = this.#follows || this.#isNearEnd();
+    const hidden = !this.#hasMessages || this.#follows || this.#isWithin(NEAR_PX);
     if (hidden && document.activeElement === this.#jump) this.#scroller.focus({ preventScroll: true });
     this.#jump.hidden = hidden;
   }

@@ -1,6 +1,7 @@
 /**
  * Where a message is written. A draft belongs to its conversation, and survives a reload. So does a message that was
- * sent, until the server is known to have it: what cannot be sent comes back into the box.
+ * sent, until the server is known to have it: what cannot be sent comes back into the box. A message that is sent while
+ * the page or its conversation still loads waits in the box until that is done.
  *
  * @import {Chat} from "../chat.js"
  *
@@ -8,6 +9,7 @@
  */
 import { recall, remember } from "../remembered.js";
 import { isBusy } from "../turn.js";
+import { isOfInputMethod } from "./composition.js";
 import { byId } from "./dom.js";
 
 /** The server's limit, in code points; see the request contract. */
@@ -24,6 +26,13 @@ export class Composer {
   /** The message that was sent and may not have arrived. @type {Unsent|null} */
   #unsent = null;
   #tooLong = false;
+  #lengthText = "";
+  /** A keyboard on a screen has no Shift+Enter: its Return has to start a new line. */
+  #touch = matchMedia("(hover: none) and (pointer: coarse)");
+  /** Whether the text is to be sent once the conversation is loaded. */
+  #waits = false;
+  /** What was typed before there was a conversation. @type {string|null} */
+  #early;
   #onSent;
 
   /** @param {Chat} chat @param {{userId: string, onSent: () => void}} options */
@@ -31,10 +40,18 @@ export class Composer {
     this.#chat = chat;
     this.#onSent = onSent;
     this.userId = userId;
+    this.#early = this.#input.value || takeEarly();
+    this.#waits = "waits" in this.#form.dataset;
+    this.#form.dataset.live = "";
     this.#form.addEventListener("submit", (event) => this.#submitted(event));
+    const hint = () => this.#input.setAttribute("enterkeyhint", this.#touch.matches ? "enter" : "send");
+    this.#touch.addEventListener("change", hint);
+    hint();
     this.#input.addEventListener("keydown", (event) => this.#keyPressed(event));
     this.#input.addEventListener("input", () => {
-      remember(this.#draftName, this.#input.value || null);
+      this.#waits = false;
+      if (this.#early === null) remember(this.#draftName, this.#input.value || null);
+      else this.#early = this.#input.value;
       this.#show();
     });
     chat.addEventListener("opened", () => this.#opened());
@@ -47,6 +64,7 @@ export class Composer {
     chat.addEventListener("thread", () => {
       this.#settleUnsent();
       this.#showState();
+      this.#sendWaiting();
     });
   }
 
@@ -56,10 +74,19 @@ export class Composer {
 
   #opened() {
     this.#draftName = this.#nameOfDraft();
-    this.#input.value = recall(this.#draftName) ?? "";
+    const draft = recall(this.#draftName) ?? "";
+    this.#input.value = draft;
+    if (this.#early) {
+      this.#input.value = draft === "" ? this.#early : `${draft}\n\n${this.#early}`;
+      remember(this.#draftName, this.#input.value);
+    }
+    // Nobody has seen yet what an earlier draft would add to the message.
+    this.#waits &&= this.#early !== null && draft === "";
+    this.#early = null;
     this.#unsent = unsentFrom(recall(this.#nameOfUnsent()));
     this.#settleUnsent();
     this.#show();
+    this.#sendWaiting();
   }
 
   /** Gives back what cannot be sent, and forgets what has arrived. */
@@ -81,9 +108,9 @@ export class Composer {
   /** @param {Unsent} unsent */
   #giveBack({ text }) {
     this.#rememberUnsent(null);
-    if (this.#input.value.trim() !== "") return; // what was written since matters more
-    this.#input.value = text;
-    remember(this.#draftName, text);
+    const since = this.#input.value;
+    this.#input.value = since.trim() === "" || since === text ? text : `${text}\n\n${since}`;
+    remember(this.#draftName, this.#input.value);
     this.#show();
   }
 
@@ -113,8 +140,25 @@ export class Composer {
     }
   }
 
+  /** Sends what was to be sent as soon as possible, if that is now. */
+  #sendWaiting() {
+    if (!this.#waits || this.#isLoading) return;
+    this.#waits = false;
+    if (this.#chat.thread.status === "ready") this.#send();
+    else this.#showState();
+  }
+
+  get #isLoading() {
+    return this.#early !== null || this.#chat.thread.status === "loading";
+  }
+
   #send() {
     const text = this.#input.value;
+    if (this.#isLoading && text.trim() !== "") {
+      this.#waits = true;
+      this.#showState();
+      return;
+    }
     if (this.#tooLong || !this.#chat.send(text)) return;
     const { turn } = this.#chat.thread;
     if (turn && turn.clientMessageId !== null) {
@@ -128,8 +172,8 @@ export class Composer {
 
   /** @param {KeyboardEvent} event */
   #keyPressed(event) {
-    // Enter that ends the composition of a character (Japanese, Chinese, ...) does not send.
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (event.key !== "Enter" || event.shiftKey || isOfInputMethod(event)) return;
+    if (this.#touch.matches && !event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
     this.#send();
   }
@@ -147,7 +191,7 @@ export class Composer {
     this.#tooLong = length > MAX_CHARACTERS;
     this.#input.setAttribute("aria-invalid", String(this.#tooLong));
     const count = `${length.toLocaleString()} of ${MAX_CHARACTERS.toLocaleString()} characters`;
-    this.#count.textContent = length < COUNT_FROM ? "" : this.#tooLong ? `${count}: too long to send` : count;
+    this.#lengthText = length < COUNT_FROM ? "" : this.#tooLong ? `${count}: too long to send` : count;
     this.#showState();
   }
 
@@ -158,9 +202,24 @@ export class Composer {
     const isStopping = busy && thread.turn?.isStopping === true;
     const nothingToSend = this.#tooLong || this.#input.value.trim() === "";
     this.#form.dataset.busy = String(busy);
-    this.#button.setAttribute("aria-label", isStopping ? "Stopping" : busy ? "Stop" : "Send");
+    const label = isStopping ? "Stopping" : busy ? "Stop" : this.#waits ? "Waiting to send" : "Send";
+    this.#button.setAttribute("aria-label", label);
     this.#button.querySelector("use")?.setAttribute("href", busy ? "#icon-stop" : "#icon-send");
-    this.#button.disabled = busy ? isStopping : thread.status !== "ready" || nothingToSend;
+    const said = this.#waits ? "Will be sent once the conversation is loaded" : this.#lengthText;
+    if (this.#count.textContent !== said) this.#count.textContent = said;
+    const canSend = thread.status !== "failed" && !nothingToSend && !this.#waits;
+    this.#button.disabled = busy ? isStopping : !canSend;
+  }
+}
+
+/** What was typed in a page that could not start. */
+function takeEarly() {
+  try {
+    const early = sessionStorage.getItem("coachstream.early") ?? "";
+    sessionStorage.removeItem("coachstream.early");
+    return early;
+  } catch {
+    return "";
   }
 }
 

@@ -8,8 +8,9 @@
  */
 import { hashFor } from "../route.js";
 import { periodOf } from "../times.js";
-import { byId, element, icon } from "./dom.js";
+import { isOfInputMethod } from "./composition.js";
 import { confirmDelete } from "./delete-dialog.js";
+import { byId, element, icon } from "./dom.js";
 
 const MAX_TITLE_CHARACTERS = 200;
 
@@ -93,7 +94,7 @@ export class ConversationList {
         "data-conversation": conversationId,
         click: this.#onChosen,
       },
-      element("span", { class: "conversation-title" }, title),
+      element("span", { class: "conversation-title", dir: "auto" }, title),
       isReplying ? element("span", { class: "replying" }, element("span", { class: "visually-hidden" }, " (replying)")) : null,
     );
     return element(
@@ -127,6 +128,7 @@ export class ConversationList {
     const input = element("input", {
       class: "rename",
       type: "text",
+      dir: "auto",
       "aria-label": "Title of the conversation",
       maxlength: String(MAX_TITLE_CHARACTERS),
     });
@@ -142,7 +144,7 @@ export class ConversationList {
     };
     input.addEventListener("keydown", (event) => {
       if (event.key !== "Enter" && event.key !== "Escape") return;
-      if (event.isComposing) return;
+      if (isOfInputMethod(event)) return;
       event.preventDefault();
       event.stopPropagation();
       finish(event.key === "Enter", true);
@@ -155,11 +157,18 @@ export class ConversationList {
 
   /** @param {Conversation} conversation */
   async #remove(conversation) {
-    if (!(await confirmDelete(conversation.title))) return;
-    const wasOpen = this.#chat.thread.conversationId === conversation.conversationId;
-    if (!(await this.#chat.remove(conversation))) return;
+    const { conversationId, title } = conversation;
+    const links = this.#links();
+    const at = links.findIndex((link) => link.dataset.conversation === conversationId);
+    const neighbour = (links[at + 1] ?? links[at - 1])?.dataset.conversation;
+    const wasOpen = this.#chat.thread.conversationId === conversationId;
+    if (!(await confirmDelete(title)) || !(await this.#chat.remove(conversation))) {
+      // The button that was pressed is only there while the mouse is.
+      this.#link(conversationId)?.focus();
+      return;
+    }
+    ((neighbour && this.#link(neighbour)) || byId("new-conversation", HTMLAnchorElement)).focus();
     if (wasOpen) this.#onRemoved();
-    else this.#links()[0]?.focus();
   }
 
   /** @param {KeyboardEvent} event */

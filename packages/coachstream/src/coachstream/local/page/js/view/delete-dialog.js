@@ -1,11 +1,14 @@
 /** Asks before something is gone for good. */
-import { byId } from "./dom.js";
+import { byId, element } from "./dom.js";
 
 /** @param {string} title @returns {Promise<boolean>} */
 export function confirmDelete(title) {
   const dialog = byId("delete-dialog", HTMLDialogElement);
-  byId("delete-text", HTMLElement).textContent =
-    `\u201c${title}\u201d and all of its messages will be gone for good.`;
+  byId("delete-text", HTMLElement).replaceChildren(
+    "\u201c",
+    element("bdi", {}, title),
+    "\u201d and all of its messages will be gone for good.",
+  );
   dialog.returnValue = "keep";
   dialog.showModal();
   return new Promise((resolve) => {

@@ -4,6 +4,7 @@
  * @import {Entry} from "../thread.js"
  */
 import { seconds, timeOfDay } from "../times.js";
+import { copyWith } from "./copy-button.js";
 import { element, icon } from "./dom.js";
 import { RichText } from "./rich-text.js";
 
@@ -39,7 +40,8 @@ export class MessageView {
    */
   constructor(role, { name, sign }, actions) {
     this.#actions = actions;
-    const body = element("div", { class: "message-text" });
+    // The blocks of a reply have a direction each.
+    const body = element("div", { class: "message-text", dir: role === "user" ? "auto" : null });
     this.#text = role === "assistant" ? new RichText(body) : null;
     this.#waiting = element("p", { class: "waiting", hidden: true });
     this.#foot = element("div", { class: "message-foot" });
@@ -62,13 +64,13 @@ export class MessageView {
   /** @param {Entry} entry */
   show(entry) {
     // Every chunk of the last reply re-renders the conversation; the other messages are unchanged.
-    if (this.#shown && isSame(this.#shown, entry)) return;
+    if (this.#shown === entry || (this.#shown && isSame(this.#shown, entry))) return;
     this.#shown = entry;
     const hasText = entry.content !== "";
     this.node.dataset.phase = entry.phase;
     this.node.toggleAttribute("data-incomplete", REMARKS[entry.stopReason ?? ""] !== undefined);
     this.node.setAttribute("aria-busy", String(entry.phase === "streaming"));
-    if (this.#text) this.#text.show(entry.content);
+    if (this.#text) this.#text.show(entry.content, { grows: entry.phase === "streaming" });
     else if (this.body.textContent !== entry.content) this.body.textContent = entry.content;
     this.body.hidden = !hasText;
 
@@ -86,8 +88,8 @@ export class MessageView {
   /** @param {Entry} entry */
   #showFoot(entry) {
     // The foot holds buttons, and one that has the focus must not be replaced while text streams in.
-    const { phase, stopReason, failure, canRetry, isStopping, isReconnecting, timings, notices, model } = entry;
-    const stage = [phase, stopReason, failure?.sentence, canRetry, isStopping, isReconnecting, notices];
+    const { phase, stopReason, failure, canRetry, isStopping, isReconnecting, timings, notices, matches, model } = entry;
+    const stage = [phase, stopReason, failure?.sentence, canRetry, isStopping, isReconnecting, notices, matches];
     const foot = JSON.stringify([...stage, timings?.firstWord, model]);
     if (foot === this.#lastFoot) return;
     this.#lastFoot = foot;
@@ -96,15 +98,17 @@ export class MessageView {
   }
 
   /** @param {Entry} entry @returns {Node[]} */
-  #footParts({ phase, role, failure, canRetry, isStopping, isReconnecting, stopReason, timings, model, timestamp }) {
+  #footParts(entry) {
+    const { phase, role, failure, canRetry, isStopping, isReconnecting, stopReason, timings, model, timestamp } = entry;
     switch (phase) {
       case "stored": {
         const time = element("time", { datetime: timestamp.toISOString() }, timeOfDay(timestamp));
-        if (role === "user") return [smallPrint(time)];
+        if (role === "user") return [this.#copyButton(), smallPrint(time)];
         const mark = REMARKS[stopReason ?? ""];
         const parts = mark ? [element("span", { class: "incomplete", "data-stop-reason": stopReason ?? "" }, mark)] : [];
         if (timings) parts.push(...timingParts(timings));
-        return [smallPrint(...parts, model ? element("span", {}, model) : null, time)];
+        if (entry.matches > 0) parts.push(element("span", {}, drewOn(entry.matches)));
+        return [smallPrint(...parts, model ? element("span", {}, model) : null, time), this.#copyButton()];
       }
       case "sending":
       case "awaiting":
@@ -130,6 +134,18 @@ export class MessageView {
     }
   }
 
+  #copyButton() {
+    const copy = (/** @type {Event} */ { currentTarget }) => {
+      if (currentTarget instanceof Element) void copyWith(currentTarget, this.#shown?.content ?? "");
+    };
+    const label = "Copy message";
+    return element(
+      "button",
+      { class: "icon-button icon-button-small copy-message", type: "button", "aria-label": label, title: label, click: copy },
+      icon("copy"),
+    );
+  }
+
   /** @param {string} iconName @param {string} label @param {() => void} action */
   #button(iconName, label, action) {
     return element("button", { class: "button button-small", type: "button", click: action }, icon(iconName), label);
@@ -140,6 +156,11 @@ export class MessageView {
 function isSame(one, other) {
   const keys = /** @type {(keyof Entry)[]} */ (Object.keys(one));
   return keys.every((key) => one[key] === other[key]);
+}
+
+/** @param {number} matches */
+function drewOn(matches) {
+  return `drew on ${matches} earlier ${matches === 1 ? "record" : "records"}`;
 }
 
 /** @param {...(Node|null)} parts */

@@ -1,211 +1,241 @@
 /**
- * A reply's text as paragraphs, lists, headings and bold or italic words: the little of Markdown that coaches
- * write. Anything else is shown as it is. Text becomes text nodes, never HTML.
+ * Shows a text in Markdown that may grow. Its blocks are parsed by a library; their nodes are made here, from a fixed
+ * set of elements and attributes. No HTML is written or read on the way, so there is none to sanitize.
  *
- * @typedef {{kind: "paragraph", lines: string[]}} Paragraph
- * @typedef {{kind: "heading", lines: string[]}} Heading
- * @typedef {{kind: "bullets", start: number, items: string[][]}} Bullets
- * @typedef {{kind: "numbers", start: number, items: string[][]}} Numbers
- * @typedef {Paragraph|Heading|Bullets|Numbers} Block
+ * @import {Token} from "../../vendor/markdown-it/markdown-it.esm.min.mjs"
+ *
+ * @typedef {object} Block
+ * @property {string} source
+ * @property {number} start Where it begins in the text.
+ * @property {boolean} grows Whether more of it may come, so that what is half there is shown as if it were whole.
+ * @property {Token[]} tokens What it is made of, until it is shown.
  */
-import { element } from "./dom.js";
+import { copyWith } from "./copy-button.js";
+import { element, icon } from "./dom.js";
+import { parse, webAddress } from "./markdown.js";
 
-// With the flag `s`, so that the rest of a line always fits and nothing is ever tried a second time.
-const BULLET = /^\s{0,3}[-*\u2022]\s+(.*)$/s;
-const NUMBER = /^\s{0,3}(\d{1,4})[.)]\s+(.*)$/s;
-const HEADING = /^#{1,6}\s+(.*)$/s;
 const LINE_END = /\r\n|\r|\n/g;
-const SPACE = /\s/;
-const WORD = /\w/;
-
-/**
- * @param {string} text
- * @returns {Block[]}
- */
-export function blocksOf(text) {
-  return parse(text).map(({ block }) => block);
-}
-
-/**
- * Each block, and where it begins.
- *
- * @param {string} text
- * @returns {{block: Block, start: number}[]}
- */
-function parse(text) {
-  /** @type {{block: Block, start: number}[]} */
-  const parsed = [];
-  let afterBlank = false;
-  for (const [line, start] of linesOf(text)) {
-    if (line.trim() === "") {
-      afterBlank = true;
-      continue;
-    }
-    const block = blockOf(line);
-    const last = parsed.at(-1)?.block;
-    if (!last || !absorb(last, block, { afterBlank })) parsed.push({ block, start });
-    afterBlank = false;
-  }
-  return parsed;
-}
-
-/** Each line, and where it begins. @param {string} text @returns {Generator<[string, number]>} */
-function* linesOf(text) {
-  let start = 0;
-  for (const end of text.matchAll(LINE_END)) {
-    yield [text.slice(start, end.index), start];
-    start = end.index + end[0].length;
-  }
-  yield [text.slice(start), start];
-}
-
-/** What a line is when it stands alone. @param {string} line @returns {Block} */
-function blockOf(line) {
-  const heading = HEADING.exec(line);
-  if (heading) return { kind: "heading", lines: [heading[1]] };
-  const bullet = BULLET.exec(line);
-  if (bullet) return { kind: "bullets", start: 1, items: [[bullet[1]]] };
-  const number = NUMBER.exec(line);
-  if (number) return { kind: "numbers", start: Number(number[1]), items: [[number[2]]] };
-  return { kind: "paragraph", lines: [line] };
-}
-
-/**
- * Continues a block with the next line, if it belongs to the block.
- *
- * @param {Block} last
- * @param {Block} next of one line
- * @param {{afterBlank: boolean}} context a blank line ends a paragraph, but not a list
- * @returns {boolean}
- */
-function absorb(last, next, { afterBlank }) {
-  if (last.kind === "paragraph" && next.kind === "paragraph" && !afterBlank) {
-    last.lines.push(...next.lines);
-  } else if (last.kind === "bullets" && next.kind === "bullets") {
-    last.items.push(...next.items);
-  } else if (last.kind === "numbers" && next.kind === "numbers") {
-    last.items.push(...next.items);
-  } else if ("items" in last && next.kind === "paragraph" && /^\s{2,}/.test(next.lines[0])) {
-    last.items.at(-1)?.push(next.lines[0].trim());
-  } else {
-    return false;
-  }
-  return true;
-}
-
 /** The blocks at the end of a text that may look different when it grows: its last line may yet join the one before. */
 const UNSETTLED = 2;
+/** What may hold the last words of a text in a block of its own. */
+const HOLDERS = new Set(["UL", "OL", "LI", "BLOCKQUOTE", "DIV", "TABLE", "THEAD", "TBODY", "TR", "PRE"]);
+const BLOCKS = new Set([...HOLDERS, "P", "H3", "H4", "TD", "TH", "CODE"]);
+/** Elements that stand for what markdown-it calls by the same name. */
+const SAME_NAME = new Set(["p", "ul", "li", "blockquote", "thead", "tbody", "tr", "strong", "em", "s"]);
+const TASK = /^\[([ xX])\] /;
 
 /** Shows a text that grows; what has not changed keeps its nodes, and with them the reader's selection. */
 export class RichText {
   #text = "";
-  /** Each block that is shown, as text, and where it begins. @type {{shown: string, start: number}[]} */
+  /** What is shown. @type {Block[]} */
   #blocks = [];
+  /** The block with the last words, while more are to come. @type {Element|null} */
+  #end = null;
 
   /** @param {HTMLElement} container */
   constructor(container) {
     this.container = container;
+    container.addEventListener("click", ({ target }) => {
+      const button = target instanceof Element ? target.closest(".copy-code") : null;
+      if (button) void copyWith(button, button.closest(".code")?.querySelector("code")?.textContent ?? "");
+    });
   }
 
-  /** @param {string} text */
-  show(text) {
+  /** @param {string} text @param {{grows?: boolean}} [options] whether more is to come */
+  show(text, { grows = false } = {}) {
     const settled = text.startsWith(this.#text) ? Math.max(0, this.#blocks.length - UNSETTLED) : 0;
     const from = settled === 0 ? 0 : this.#blocks[settled].start;
-    const parsed = parse(text.slice(from));
-    const blocks = parsed.map(({ block, start }) => ({ shown: JSON.stringify(block), start: from + start }));
+    const parsed = blocksOf(text.slice(from), { grows });
     let same = 0;
-    while (same < blocks.length && blocks[same].shown === this.#blocks[settled + same]?.shown) same += 1;
-    while (this.container.children.length > settled + same) this.container.lastElementChild?.remove();
-    this.container.append(...parsed.slice(same).map(({ block }) => nodeOf(block)));
-    this.#blocks.splice(settled, Infinity, ...blocks);
+    while (same < parsed.length && isSame(parsed[same], this.#blocks[settled + same])) same += 1;
+    this.#end?.removeAttribute("data-end");
+    const { children } = this.container;
+    while (children.length > settled + parsed.length) this.container.lastElementChild?.remove();
+    parsed.slice(same).forEach(({ tokens }, index) => {
+      const node = nodeOf(tokens);
+      const shown = children[settled + same + index];
+      if (shown) patch(shown, node);
+      else this.container.append(node);
+    });
+    this.#blocks.splice(settled, Infinity, ...parsed.map((block) => ({ ...block, tokens: [], start: from + block.start })));
     this.#text = text;
+    this.#end = grows ? lastBlockOf(this.container) : null;
+    this.#end?.setAttribute("data-end", "");
   }
 }
 
-/** @param {Block} block */
-function nodeOf(block) {
-  if (block.kind === "paragraph") return element("p", {}, ...lineNodes(block.lines));
-  if (block.kind === "heading") return element("h3", {}, ...lineNodes(block.lines));
-  const items = block.items.map((lines) => element("li", {}, ...lineNodes(lines)));
-  return block.kind === "bullets"
-    ? element("ul", {}, ...items)
-    : element("ol", { start: String(block.start) }, ...items);
-}
-
-/** @param {string[]} lines @returns {Node[]} */
-function lineNodes(lines) {
-  return lines.flatMap((line, index) => (index === 0 ? spans(line) : [element("br"), ...spans(line)]));
-}
-
-/** @param {string} line @returns {Node[]} */
-function spans(line) {
-  /** @type {Node[]} */
-  const nodes = [];
-  let end = 0;
-  for (const { tag, from, to } of emphasesOf(line)) {
-    const marks = tag === "strong" ? 2 : 1;
-    if (from - marks > end) nodes.push(document.createTextNode(line.slice(end, from - marks)));
-    nodes.push(element(tag, {}, line.slice(from, to)));
-    end = to + marks;
+/** @param {string} text @param {{grows: boolean}} options @returns {Block[]} */
+function blocksOf(text, options) {
+  const { tokens, lines } = parse(text, options);
+  const starts = [0];
+  for (const { index, 0: end } of lines.matchAll(LINE_END)) starts.push(index + end.length);
+  /** @type {Block[]} */
+  const blocks = [];
+  for (const token of tokens) {
+    if (token.level === 0 && token.nesting >= 0 && token.map) {
+      const [first, next] = token.map;
+      const start = starts[first];
+      blocks.push({ source: lines.slice(start, starts[next]), start, grows: false, tokens: [] });
+    }
+    blocks.at(-1)?.tokens.push(token);
   }
-  if (end < line.length) nodes.push(document.createTextNode(line.slice(end)));
-  return nodes;
+  const last = blocks.at(-1);
+  if (last) last.grows = options.grows;
+  return blocks;
 }
 
-/**
- * What is bold or italic, without its marks; no space just inside them, so that `2 * 3 * 4` stays what it is.
- *
- * Where each mark could end is known before the line is read, so that this takes time in proportion to the line, whatever
- * a model writes. A regular expression would look for the end again and again.
- *
- * @param {string} line
- * @returns {Generator<{tag: "strong"|"em", from: number, to: number}>}
- */
-function* emphasesOf(line) {
-  const { boldEnds, stars } = endsIn(line);
-  let at = stars[0];
-  while (at < line.length) {
-    const from = at + (line[at + 1] === "*" ? 2 : 1);
-    const to = from === at + 2 ? boldEnd(line, from, boldEnds) : italicEnd(line, from, stars);
-    if (to !== undefined) {
-      yield { tag: from === at + 2 ? "strong" : "em", from, to };
-      at = stars[to + (from - at)];
+/** @param {Block} one @param {Block|undefined} other */
+function isSame({ source, grows }, other) {
+  return source === other?.source && grows === other.grows;
+}
+
+/** The node of one block. @param {Token[]} tokens */
+function nodeOf(tokens) {
+  const root = element("div");
+  build(root, tokens);
+  const node = /** @type {Element} */ (root.firstElementChild);
+  // Each block has a direction of its own, which everything in it follows.
+  node.setAttribute("dir", node.matches(".code") ? "ltr" : "auto");
+  return node;
+}
+
+/** @param {Element} root @param {readonly Token[]} tokens of blocks, or of what stands in one */
+function build(root, tokens) {
+  const open = [root];
+  for (const token of tokens) {
+    const parent = open[open.length - 1];
+    if (token.hidden) continue;
+    if (token.nesting === -1) {
+      open.pop();
+    } else if (token.nesting === 1) {
+      const node = elementOf(token);
+      parent.append(token.tag === "table" ? scrolled(node) : node);
+      open.push(node);
+    } else if (token.type === "inline") {
+      build(parent, withTask(parent, token.children ?? []));
     } else {
-      at = stars[at + 1];
+      parent.append(leafOf(token));
     }
   }
 }
 
-/**
- * For each place of a line, where from there on the next `*` is, and the next `**` that can end something bold; the
- * line's length where there is none.
- *
- * @param {string} line
- */
-function endsIn(line) {
-  const boldEnds = new Uint32Array(line.length + 3).fill(line.length);
-  const stars = new Uint32Array(line.length + 3).fill(line.length);
-  for (let at = line.length - 1; at >= 0; at -= 1) {
-    const isStar = line[at] === "*";
-    stars[at] = isStar ? at : stars[at + 1];
-    const isBoldEnd = isStar && line[at + 1] === "*" && at > 0 && !SPACE.test(line[at - 1]);
-    boldEnds[at] = isBoldEnd ? at : boldEnds[at + 1];
+/** @param {Token} token that holds others */
+function elementOf(token) {
+  const { tag } = token;
+  if (SAME_NAME.has(tag)) return element(/** @type {"p"} */ (tag));
+  switch (tag) {
+    case "ol":
+      return element("ol", { start: token.attrGet("start") });
+    case "a":
+      return link(token.attrGet("href") ?? "");
+    case "table":
+      return element("table");
+    case "th":
+    case "td": {
+      const align = /(left|right|center)/.exec(token.attrGet("style") ?? "")?.[0];
+      return element(tag, { scope: tag === "th" ? "col" : null, "data-align": align });
+    }
+    default:
+      // The page and the days have the first two levels, and models begin with any of the first three.
+      return element(/^h[1-3]$/.test(tag) ? "h3" : /^h[4-6]$/.test(tag) ? "h4" : "span");
   }
-  return { boldEnds, stars };
 }
 
-/** @param {string} line @param {number} from behind `**` @param {Uint32Array} boldEnds @returns {number|undefined} */
-function boldEnd(line, from, boldEnds) {
-  if (from >= line.length || SPACE.test(line[from])) return undefined;
-  const end = boldEnds[from + 1];
-  return end < line.length ? end : undefined;
+/** @param {Token} token that holds no others @returns {Node} */
+function leafOf(token) {
+  switch (token.type) {
+    case "softbreak":
+    case "hardbreak":
+      return element("br");
+    case "hr":
+      return element("hr");
+    case "code_inline":
+      return element("code", {}, token.content);
+    case "fence":
+    case "code_block":
+      return code(token.content, token.info.trim().split(/\s/)[0]);
+    case "image": {
+      // Loading it would tell its host who reads this.
+      const image = link(token.attrGet("src") ?? "");
+      image.append(token.content || (token.attrGet("src") ?? ""));
+      return image;
+    }
+    default:
+      return document.createTextNode(token.content);
+  }
 }
 
-/** @param {string} line @param {number} from behind `*` @param {Uint32Array} stars @returns {number|undefined} */
-function italicEnd(line, from, stars) {
-  const end = stars[from];
-  const before = from > 1 ? line[from - 2] : " ";
-  const after = line[end + 1] ?? " ";
-  if (end >= line.length || WORD.test(before) || before === "*" || WORD.test(after) || after === "*") return undefined;
-  return SPACE.test(line[from]) || SPACE.test(line[end - 1]) ? undefined : end;
+/** @param {string} address */
+function link(address) {
+  const href = webAddress(address);
+  return href === null
+    ? element("span")
+    : element("a", { href, title: href, target: "_blank", rel: "noopener noreferrer" });
+}
+
+/** @param {string} text @param {string} language */
+function code(text, language) {
+  return element(
+    "div",
+    { class: "code" },
+    element(
+      "div",
+      { class: "code-head" },
+      element("span", {}, language),
+      element("button", { class: "copy-code", type: "button" }, icon("copy"), "Copy code"),
+    ),
+    // With the keyboard, only what has the focus can be scrolled.
+    element("pre", { tabindex: "0", role: "group", "aria-label": "Code" }, element("code", {}, text)),
+  );
+}
+
+/** A table that is wider than the screen scrolls by itself. @param {Element} table */
+function scrolled(table) {
+  return element("div", { class: "table", tabindex: "0", role: "group", "aria-label": "Table" }, table);
+}
+
+/** What stands in a task of a list, with a box in place of `[x]`. @param {Element} parent @param {readonly Token[]} tokens */
+function withTask(parent, tokens) {
+  const item = parent.tagName === "P" ? parent.parentElement : parent;
+  const task = item?.tagName === "LI" && item.textContent === "" ? TASK.exec(tokens[0]?.content ?? "") : null;
+  if (!task || !item) return tokens;
+  const isDone = task[1] !== " ";
+  item.classList.add("task");
+  parent.append(element("span", { class: "task-box", role: "img", "aria-label": isDone ? "Done:" : "To do:", "data-done": isDone }));
+  tokens[0].content = tokens[0].content.slice(task[0].length);
+  return tokens;
+}
+
+/** Makes a node look like another one, and keeps what is the same. @param {ChildNode} shown @param {Node} wanted */
+function patch(shown, wanted) {
+  if (shown instanceof Text && wanted instanceof Text) {
+    // Text that is appended leaves a selection in place.
+    if (wanted.data.startsWith(shown.data)) shown.appendData(wanted.data.slice(shown.length));
+    else shown.data = wanted.data;
+  } else if (shown instanceof Element && wanted instanceof Element && shown.tagName === wanted.tagName) {
+    for (const name of shown.getAttributeNames()) if (!wanted.hasAttribute(name)) shown.removeAttribute(name);
+    for (const { name, value } of wanted.attributes) {
+      if (shown.getAttribute(name) !== value) shown.setAttribute(name, value);
+    }
+    const children = [...wanted.childNodes];
+    while (shown.childNodes.length > children.length) shown.lastChild?.remove();
+    children.forEach((child, index) => {
+      const there = shown.childNodes[index];
+      if (there) patch(there, child);
+      else shown.append(child);
+    });
+  } else {
+    shown.replaceWith(wanted);
+  }
+}
+
+/** The block in which a text ends. @param {Element} container @returns {Element|null} */
+function lastBlockOf(container) {
+  let node = container.lastElementChild;
+  while (node && HOLDERS.has(node.tagName)) {
+    const last = node.lastChild;
+    if (!(last instanceof Element) || !BLOCKS.has(last.tagName)) break;
+    node = last;
+  }
+  return node;
 }

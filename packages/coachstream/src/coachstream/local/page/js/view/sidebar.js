@@ -17,7 +17,7 @@ export class Sidebar {
   constructor(chat, { userName, onChosen, onRemoved }) {
     this.#chat = chat;
     new ConversationList(chat, { onChosen, onRemoved });
-    byId("signed-in", HTMLElement).textContent = userName ? `Signed in as ${userName}` : "";
+    if (userName) byId("signed-in", HTMLElement).append("Signed in as ", element("bdi", {}, userName));
     this.#new.addEventListener("click", onChosen);
     this.#coaches.append(...chat.coaches.map((coach, position) => this.#coach(coach, position)));
     chat.addEventListener("opened", () => this.#show());
@@ -28,8 +28,8 @@ export class Sidebar {
     const text = element(
       "span",
       { class: "coach-text" },
-      element("span", { class: "coach-name" }, name),
-      element("span", { class: "coach-description" }, description),
+      element("span", { class: "coach-name", dir: "auto" }, name),
+      element("span", { class: "coach-description", dir: "auto" }, description),
     );
     const link = element("a", { class: "coach", href: hashFor(coachId), "data-coach": coachId }, avatar(name, position), text);
     return element("li", {}, link);

@@ -1,7 +1,7 @@
 /**
  * Light or dark: the system's choice, until the person makes one, which is remembered.
  *
- * `early-theme.js` puts the remembered choice in place before the first paint.
+ * `early.js` puts the remembered choice in place before the first paint.
  */
 import { recall, remember } from "../remembered.js";
 import { byId } from "./dom.js";

@@ -4,33 +4,68 @@
  * @import {Chat} from "../chat.js"
  * @import {Entry} from "../thread.js"
  */
+import { hashFor } from "../route.js";
 import { dayName } from "../times.js";
 import { avatar } from "./avatar.js";
 import { byId, element, icon } from "./dom.js";
 import { MessageView } from "./message-view.js";
 import { welcome } from "./welcome.js";
 
+/** How far from the beginning of what is loaded the messages before it are fetched: a few screens. */
+const OLDER_AHEAD_PX = 1500;
+
 export class ThreadView {
   #chat;
+  #main = byId("main", HTMLElement);
   #container = byId("thread", HTMLElement);
+  #scroller;
+  #nearBeginning;
   /** @type {Map<string, MessageView>} */
   #messages = new Map();
   /** @type {Map<string, HTMLElement>} */
   #days = new Map();
   #frame = 0;
+  /** What the container holds, in order. @type {HTMLElement[]} */
+  #nodes = [];
+  /** Key of the first message that is shown. */
+  #firstKey = "";
+  /** Comes into view shortly before the beginning of what is loaded. */
+  #older = element("div", { class: "older", role: "status" }, "Loading earlier messages\u2026");
 
   /** @param {Chat} chat */
   constructor(chat) {
     this.#chat = chat;
+    const scroller = byId("scroller", HTMLElement);
+    this.#nearBeginning = new IntersectionObserver(
+      (seen) => {
+        if (seen.some(({ isIntersecting }) => isIntersecting)) void chat.loadOlder();
+      },
+      { root: scroller, rootMargin: `${OLDER_AHEAD_PX}px 0px 0px` },
+    );
+    this.#scroller = scroller;
     chat.addEventListener("opened", () => this.#startOver());
     chat.addEventListener("thread", () => this.#showSoon());
+    chat.addEventListener("revealed", (event) => this.#reveal(/** @type {CustomEvent<string>} */ (event).detail));
   }
 
   #startOver() {
     this.#messages.clear();
     this.#days.clear();
+    this.#nodes = [];
+    this.#firstKey = "";
     this.#container.replaceChildren();
     this.#show();
+  }
+
+  /** @param {string} key of a message */
+  #reveal(key) {
+    const node = this.#messages.get(key)?.node;
+    if (!node) return;
+    node.tabIndex = -1;
+    node.focus({ preventScroll: true });
+    node.scrollIntoView({ block: "center" });
+    // What has come into view is now as high as it really is.
+    requestAnimationFrame(() => node.scrollIntoView({ block: "center" }));
   }
 
   /** Many chunks may come within one frame; they are drawn once. A page that is hidden draws no frames. */
@@ -46,11 +81,38 @@ export class ThreadView {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;
     const { thread } = this.#chat;
-    this.#container.dataset.status = thread.isEmpty ? "empty" : thread.status;
+    const status = thread.isEmpty ? "empty" : thread.status;
+    this.#container.dataset.status = status;
+    this.#main.dataset.status = status;
     if (thread.status === "loading") this.#showInstead("loading", loading);
     else if (thread.status === "failed") this.#showInstead("failed", () => this.#failed());
     else if (thread.isEmpty) this.#showInstead("empty", () => welcome(this.#chat));
-    else this.#showEntries(thread.entries());
+    else this.#keepingPlace(() => this.#showEntries(thread.entries()));
+  }
+
+  /** An observer reports changes; the beginning may be in view before and after one. */
+  #watchBeginning() {
+    this.#nearBeginning.disconnect();
+    this.#nearBeginning.observe(this.#older);
+  }
+
+  /** Shows earlier messages above the others without moving these. @param {() => void} show */
+  #keepingPlace(show) {
+    const first = this.#messages.get(this.#firstKey)?.node;
+    const firstKey = this.#chat.thread.messages[0]?.viewKey ?? "";
+    if (!first || firstKey === this.#firstKey) {
+      this.#firstKey = firstKey;
+      if (!first) this.#watchBeginning();
+      show();
+      return;
+    }
+    this.#firstKey = firstKey;
+    this.#watchBeginning();
+    const before = first.getBoundingClientRect().top;
+    show();
+    // Browsers with scroll anchoring may have done this, but do not at the very top.
+    const moved = first.getBoundingClientRect().top - before;
+    if (first.isConnected && moved !== 0) this.#scroller.scrollTop += moved;
   }
 
   /** @param {string} what @param {() => HTMLElement} build */
@@ -59,6 +121,8 @@ export class ThreadView {
     if (shown instanceof HTMLElement && shown.dataset.instead === what) return;
     this.#messages.clear();
     this.#days.clear();
+    this.#nodes = [];
+    this.#firstKey = "";
     const node = build();
     node.dataset.instead = what;
     this.#container.replaceChildren(node);
@@ -67,12 +131,13 @@ export class ThreadView {
   /** @param {Entry[]} entries */
   #showEntries(entries) {
     /** @type {HTMLElement[]} */
-    const nodes = [];
+    const nodes = this.#chat.thread.hasOlder ? [this.#older] : [];
     const keys = new Set();
     let day = "";
     for (const entry of entries) {
-      if (dayName(entry.timestamp) !== day) {
-        day = dayName(entry.timestamp);
+      const itsDay = dayName(entry.timestamp);
+      if (itsDay !== day) {
+        day = itsDay;
         nodes.push(this.#dayNode(day));
       }
       const view = this.#messages.get(entry.key) ?? this.#newMessage(entry);
@@ -80,6 +145,8 @@ export class ThreadView {
       keys.add(entry.key);
       nodes.push(view.node);
     }
+    if (nodes.length === this.#nodes.length && nodes.every((node, index) => node === this.#nodes[index])) return;
+    this.#nodes = nodes;
     for (const key of this.#messages.keys()) if (!keys.has(key)) this.#messages.delete(key);
     // Nodes that stay are not touched: moving one would lose its focus and start its entrance again.
     const wanted = new Set(nodes);
@@ -100,6 +167,8 @@ export class ThreadView {
         ? { name: "You", sign: null }
         : { name: coach.name, sign: avatar(coach.name, coaches.indexOf(coach)) };
     const view = new MessageView(entry.role, speaker, { retry: () => this.#chat.retry() });
+    // What is loaded is there at once; only what happens now arrives.
+    view.node.toggleAttribute("data-arrives", this.#nodes.length > 0 && this.#chat.thread.turn !== null);
     this.#messages.set(entry.key, view);
     return view;
   }
@@ -113,13 +182,14 @@ export class ThreadView {
 
   #failed() {
     const { failure } = this.#chat.thread;
-    const isGone = failure?.code === "CONVERSATION_NOT_FOUND" || failure?.code === "http_404";
+    const { coach, coaches } = this.#chat;
+    const other = coaches.includes(coach) ? coach : coaches[0];
     return element(
       "div",
       { class: "instead" },
       element("p", { class: "problem", role: "alert" }, icon("alert"), element("span", {}, failure?.sentence ?? "")),
-      isGone
-        ? null
+      failure?.isGone || coach !== other
+        ? element("a", { class: "button", href: hashFor(other.coachId) }, element("span", {}, "Begin with ", element("bdi", {}, other.name)))
         : element(
             "button",
             { class: "button", type: "button", click: () => void this.#chat.refresh() },

@@ -3,7 +3,7 @@
  *
  * @import {Chat} from "../chat.js"
  */
-import { byId } from "./dom.js";
+import { byId, element } from "./dom.js";
 
 export class TopBar {
   #chat;
@@ -18,9 +18,12 @@ export class TopBar {
 
   #show() {
     const { thread, coach } = this.#chat;
-    const title = thread.conversationId === null ? "New conversation" : (this.#chat.title ?? "Conversation");
+    const isKnown = this.#chat.isKnown(coach.coachId);
+    const known = thread.conversationId === null ? "New conversation" : (this.#chat.title ?? "Conversation");
+    const title = isKnown ? known : "Unknown coach";
     this.#title.textContent = title;
-    this.#coach.textContent = `with ${coach.name}`;
+    if (isKnown) this.#coach.replaceChildren("with ", element("bdi", {}, coach.name));
+    else this.#coach.replaceChildren();
     document.title = `${title} \u00b7 coachstream`;
   }
 }

@@ -20,8 +20,14 @@ export function welcome(chat) {
     "section",
     { class: "welcome", "aria-label": "Begin" },
     avatar(coach.name, coaches.indexOf(coach)),
-    element("h2", { class: "welcome-title" }, `What\u2019s on your mind? ${coach.name} is listening.`),
-    coach.description ? element("p", { class: "welcome-text" }, coach.description) : null,
+    element(
+      "h2",
+      { class: "welcome-title" },
+      "What\u2019s on your mind? ",
+      element("bdi", {}, coach.name),
+      " is listening.",
+    ),
+    coach.description ? element("p", { class: "welcome-text", dir: "auto" }, coach.description) : null,
     element(
       "ul",
       { class: "suggestions", "aria-label": "Suggested first messages" },

@@ -1,0 +1,55 @@
+/**
+ * Saves the conversation on view as a file: as Markdown to read, or as JSON with everything that is stored.
+ *
+ * @import {Api} from "../api.js"
+ * @import {Chat} from "../chat.js"
+ * @import {Message} from "../types.js"
+ */
+import { Failure } from "../failure.js";
+import { byId, element } from "./dom.js";
+
+const TITLE_CHARACTERS = 60;
+
+/** @param {Chat} chat @param {Api} api */
+export function exportDialog(chat, api) {
+  const button = byId("export", HTMLButtonElement);
+  const dialog = byId("export-dialog", HTMLDialogElement);
+  const show = () => (button.hidden = chat.thread.conversationId === null);
+  for (const event of ["opened", "created"]) chat.addEventListener(event, show);
+  button.addEventListener("click", () => {
+    dialog.returnValue = "";
+    dialog.showModal();
+  });
+  dialog.addEventListener("close", async () => {
+    button.focus();
+    const { coachId, conversationId } = chat.thread;
+    const kind = dialog.returnValue;
+    if (conversationId === null || (kind !== "markdown" && kind !== "json")) return;
+    try {
+      const { raw, messages } = await api.getConversation(coachId, conversationId);
+      const title = chat.title ?? "Conversation";
+      if (kind === "json") download(title, "json", "application/json", `${JSON.stringify(raw, null, 2)}\n`);
+      else download(title, "md", "text/markdown", asMarkdown(title, chat.coach.name, messages));
+    } catch (error) {
+      chat.dispatchEvent(new CustomEvent("notice", { detail: Failure.from(error) }));
+    }
+  });
+}
+
+/** @param {string} title @param {string} coach @param {readonly Message[]} messages */
+function asMarkdown(title, coach, messages) {
+  const parts = messages.map(({ role, content, timestamp }) => {
+    const speaker = role === "user" ? "You" : coach;
+    return `## ${speaker}, ${timestamp.toLocaleString()}\n\n${content}\n`;
+  });
+  return [`# ${title}\n`, ...parts].join("\n");
+}
+
+/** @param {string} title @param {string} ending @param {string} type @param {string} text */
+function download(title, ending, type, text) {
+  const name = title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, TITLE_CHARACTERS);
+  const href = URL.createObjectURL(new Blob([text], { type }));
+  element("a", { href, download: `${name || "conversation"}.${ending}` }).click();
+  // The browser has begun to read it by then.
+  setTimeout(() => URL.revokeObjectURL(href), 60_000);
+}

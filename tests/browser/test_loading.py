@@ -1,0 +1,83 @@
+"""The page on a slow network."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import httpx
+
+from support.chat_page import AXE, Tab
+from support.serving import Serving, create_conversation
+
+if TYPE_CHECKING:
+    from playwright.async_api import Route
+
+#: Whether every module but the held one has arrived.
+PRELOADED = """() => {
+  const links = [...document.querySelectorAll("link[rel=modulepreload]")].map(({ href }) => href);
+  const arrived = new Set(performance.getEntriesByType("resource").map(({ name }) => name));
+  return document.getElementById("composer") && links.length > 20
+    && links.every((href) => arrived.has(href) || href.endsWith("/main.js"));
+}"""
+
+
+async def test_the_page_is_compressed(tab: Tab, server: Serving) -> None:
+    """A third of its bytes cross the network; an unchanged file is still not sent again."""
+    sizes: list[tuple[int, int]] = []
+    files: list[str] = []
+    tab.page.on("request", lambda request: files.append(request.url.partition("#")[0]))
+    await tab.open(server.ready.coach_id)
+    async with httpx.AsyncClient(trust_env=False) as client:
+        for url in sorted(set(files)):
+            if "/local/" in url or "/users/" in url:
+                continue
+            headers = {"Accept-Encoding": "gzip"}
+            async with client.stream("GET", url, headers=headers) as response:
+                sent = b"".join([part async for part in response.aiter_raw()])
+                etag = response.headers["etag"]
+            sizes.append((len(sent), len((await client.get(url, headers={"Accept-Encoding": ""})).content)))
+            again = await client.get(url, headers={**headers, "If-None-Match": etag})
+            assert again.status_code == httpx.codes.NOT_MODIFIED, url
+    assert len(sizes) > 40
+    assert sum(sent for sent, _ in sizes) < 0.4 * sum(whole for _, whole in sizes)
+
+
+async def test_every_module_is_requested_before_the_first_one_runs(tab: Tab, server: Serving) -> None:
+    """No module waits until another one has been fetched that imports it."""
+    release = asyncio.Event()
+    asked: list[str] = []
+
+    async def hold(route: Route) -> None:
+        await release.wait()
+        await route.continue_()
+
+    await tab.page.route("**/js/main.js", hold)
+    await tab.page.goto(f"{server.ready.url}#/c/{server.ready.coach_id}", wait_until="commit")
+    await tab.until(PRELOADED)
+    tab.page.on("request", lambda request: asked.append(request.url))
+    release.set()
+    await tab.page.wait_for_selector("html[data-ready]")
+    assert [url for url in asked if url.endswith(("js", "css"))] == []
+
+
+async def test_a_page_that_still_loads_shows_its_outline(tab: Tab, server: Serving) -> None:
+    """Not a blank page whose button does nothing."""
+    release = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await release.wait()
+        await route.continue_()
+
+    conversation = create_conversation(server.ready)
+    await tab.page.route("**/js/main.js", hold)
+    address = f"{server.ready.url}#/c/{server.ready.coach_id}/{conversation}"
+    await tab.page.goto(address, wait_until="commit")
+    await tab.page.locator(".skeleton >> nth=3").wait_for()
+    assert await tab.button("Send").is_disabled()
+    if AXE.exists():
+        assert await tab.violations() == []
+    release.set()
+    await tab.page.wait_for_selector("html[data-ready]")
+    await tab.page.wait_for_selector(".welcome")
+    assert await tab.page.locator(".skeleton").count() == 0
