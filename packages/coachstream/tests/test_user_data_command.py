@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import signal
 import sqlite3
@@ -147,6 +148,36 @@ def test_the_part_of_another_export_is_not_continued(filled: Path, whole: str, t
     assert refused.returncode == 1
     assert "is of another export" in refused.stderr
     assert part.read_text() == whole
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["half of a download", '{"type":"message"}\n', '{"type":"page","next":1}\n', '{"type":"page","next":"x"}\n'],
+    ids=["no lines", "other lines", "a number", "no cursor"],
+)
+def test_a_file_of_another_program_is_left_alone(filled: Path, tmp_path: Path, content: str) -> None:
+    """Others name unfinished files `.part`, too: neither its content nor its permissions change."""
+    part = tmp_path / "sam.jsonl.part"
+    part.write_text(content)
+    part.chmod(0o644)
+    refused = run("export", USER, "--data", str(filled), "--out", "sam.jsonl", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "sam.jsonl.part is of another export, or none." in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert part.read_text() == content
+    assert stat.S_IMODE(part.stat().st_mode) == 0o644
+
+
+def test_a_file_that_another_run_writes_is_left_alone(filled: Path, tmp_path: Path) -> None:
+    """Two runs at once would mix their lines."""
+    part = tmp_path / "sam.jsonl.part"
+    with part.open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        refused = run("export", USER, "--data", str(filled), "--out", "sam.jsonl", cwd=tmp_path)
+        assert refused.returncode == 1
+        assert "sam.jsonl.part is being written by another run." in refused.stderr
+    assert part.read_bytes() == b""
+    assert run("export", USER, "--data", str(filled), "--out", "sam.jsonl", cwd=tmp_path).returncode == 0
 
 
 def test_an_export_to_standard_output_continues_behind_a_cursor(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
@@ -17,7 +18,7 @@ from coachstream.conversation.user_data import RecordPage, delete_user_data
 from coachstream.extras import missing_packages
 from coachstream.local.backends import environment_of
 from coachstream.local.options import BackendChoice, CannotServe
-from coachstream.private_files import private_opener
+from coachstream.private_files import FILE_MODE
 from coachstream.services import Services
 from coachstream.settings import (
     DynamoDbSettings,
@@ -40,6 +41,8 @@ from coachstream.web.user_data import (
 )
 
 _PAGE_LINE = b'{"type":"page",'
+_STARTS = (b'{"type":"record","kind":"', b'{"type":"complete","records":', _PAGE_LINE)
+"""How the first line of an export can begin."""
 
 
 class UserDataFailure(Exception):
@@ -164,31 +167,53 @@ def partial_file(user_id: str, path: Path) -> Iterator[tuple[Export, BinaryIO]]:
     The file is private. What follows the last whole page, from an interrupted run, is written again.
 
     Raises:
-        UserDataFailure: the file exists, or belongs to another export.
+        UserDataFailure: the file exists, belongs to another export or program, or is being written.
         OSError: it cannot be written.
     """
-    if os.path.lexists(path):
-        raise UserDataFailure(f"{path} exists already. Choose another name, or delete it.")
     part = path.with_name(f"{path.name}.part")
-    with open(part, "a+b", opener=private_opener) as file:
-        cursor, end = _last_page(file)
+    _refuse_existing(path)
+    with open(part, "a+b", opener=_private_if_new) as file:
         try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserDataFailure(f"{part} is being written by another run.") from None
+        _refuse_existing(path)  # by a run that has ended since
+        try:
+            cursor, end = _last_page(file)
             export = export_at(user_id, cursor)
-        except UserDataFailure:
-            raise UserDataFailure(f"{part} is of another export. Delete it to begin again.") from None
+        except (UserDataFailure, msgspec.DecodeError):
+            raise UserDataFailure(
+                f"{part} is of another export, or none. Choose another name, or delete it to begin again."
+            ) from None
+        os.fchmod(file.fileno(), FILE_MODE)
         file.truncate(end)
         yield export, file
         file.flush()
         os.fsync(file.fileno())
-    if export.is_complete:
-        part.rename(path)
+        if export.is_complete:
+            part.rename(path)
+
+
+def _refuse_existing(path: Path) -> None:
+    if os.path.lexists(path):
+        raise UserDataFailure(f"{path} exists already. Choose another name, or delete it.")
+
+
+def _private_if_new(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
 
 
 def _last_page(file: BinaryIO) -> tuple[str | None, int]:
-    """The cursor of the last whole page in the file, and where that ends."""
+    """The cursor of the last whole page in the file, and where that ends.
+
+    Raises:
+        msgspec.DecodeError: the file is not the beginning of an export.
+    """
     cursor, end, read = None, 0, 0
     file.seek(0)
     for line in file:
+        if not read and not any(line.startswith(start[: len(line)]) for start in _STARTS):
+            raise msgspec.DecodeError
         read += len(line)
         if line.startswith(_PAGE_LINE) and line.endswith(b"\n"):
             cursor, end = msgspec.json.decode(line, type=PageLine).next, read
