@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from coachstream.storage.sqlite import SqliteStore
-from coachstream.web.user_data import ExportPosition, encode_cursor
+from coachstream.web.user_data import ExportPosition, ExportSource, encode_cursor
 from contracts.store_records import (
     COACH,
     KEY,
@@ -136,6 +136,7 @@ def test_a_second_run_continues_a_file_that_was_cut_anywhere(
     part.write_bytes(whole.encode()[: int(len(whole) * share)])
     done = run("export", USER, "--data", str(filled), "--out", "sam.jsonl", cwd=tmp_path)
     assert done.returncode == 0
+    assert ("Continuing behind" in done.stderr) == (share >= 0.5)
     assert (tmp_path / "sam.jsonl").read_text() == whole
     assert not part.exists()
 
@@ -150,9 +151,29 @@ def test_the_part_of_another_export_is_not_continued(filled: Path, whole: str, t
     assert part.read_text() == whole
 
 
+def test_an_export_of_another_database_is_not_continued(own: Path, whole: str, tmp_path: Path) -> None:
+    """One file never has records of two: the same user may be in a database for tests, too."""
+    part = tmp_path / "sam.jsonl.part"
+    unfinished = "".join(whole.splitlines(keepends=True)[:-1])
+    part.write_text(unfinished)
+    refused = run("export", USER, "--data", str(own), "--out", "sam.jsonl", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "is of another export" in refused.stderr
+    assert part.read_text() == unfinished
+    cursor = next(line["next"] for line in lines_of(whole) if line["type"] == "page")
+    refused = run("export", USER, "--data", str(own), "--after", cursor, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "--after is not a cursor" in refused.stderr
+
+
 @pytest.mark.parametrize(
     "content",
-    ["half of a download", '{"type":"message"}\n', '{"type":"page","next":1}\n', '{"type":"page","next":"x"}\n'],
+    [
+        "half of a download",
+        '{"type":"message"}\n',
+        '{"type":"page","next":1}\n',
+        '{"type":"page","next":"x"}\n',
+    ],
     ids=["no lines", "other lines", "a number", "no cursor"],
 )
 def test_a_file_of_another_program_is_left_alone(filled: Path, tmp_path: Path, content: str) -> None:
@@ -194,11 +215,14 @@ def test_an_export_to_standard_output_continues_behind_a_cursor(
 
 @pytest.mark.parametrize(
     "cursor",
-    ["", "x", encode_cursor("other", ExportPosition("sqlite:coach:", 0))],
+    ["", "x", None],
     ids=["empty", "x", "other"],
 )
-def test_another_cursor_is_refused(filled: Path, tmp_path: Path, cursor: str) -> None:
+def test_another_cursor_is_refused(filled: Path, tmp_path: Path, cursor: str | None) -> None:
     """It is never read as the beginning."""
+    if cursor is None:
+        source = ExportSource("other", f"the database {filled / 'conversations.db'}")
+        cursor = encode_cursor(source, ExportPosition("sqlite:coach:", 0))
     refused = run("export", USER, "--data", str(filled), "--after", cursor, cwd=tmp_path)
     assert refused.returncode == 1
     assert "--after is not a cursor" in refused.stderr

@@ -26,7 +26,7 @@ from coachstream.functions.stream_coach_conversation import handler as stream_co
 from coachstream.services import Services
 from coachstream.storage.sqlite import SqliteStore
 from coachstream.web.status import HTTP_STATUS
-from coachstream.web.user_data import ExportPosition, encode_cursor
+from coachstream.web.user_data import ExportPosition, ExportSource, encode_cursor
 from contracts.store_records import (
     COACH,
     conversation,
@@ -245,6 +245,10 @@ async def test_damaged_rows_are_exported_and_stop_nothing(http: httpx.AsyncClien
     assert {record["data"]["content"] for record in records if record["kind"] == "coachMessage"} == {"AP8="}
 
 
+def cursor(after: str, *, user_id: str = "sam", place: str = "the database nowhere/conversations.db") -> str:
+    return encode_cursor(ExportSource(user_id, place), ExportPosition(after, 0))
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -254,11 +258,12 @@ async def test_damaged_rows_are_exported_and_stop_nothing(http: httpx.AsyncClien
         "after=a&after=a",
         f"after={'A' * 5000}",
         "after=run_1795428000123_6v1or0she:4",
-        f"after={encode_cursor('kim', ExportPosition('sqlite:coach:', 0))}",
-        f"after={encode_cursor('sam', ExportPosition('sqlite:coach:', 0))[:-1]}",
-        f"after={encode_cursor('sam', ExportPosition('sqlite:coach:', 0))}A",
-        f"after={encode_cursor('sam', ExportPosition('dynamodb:coach#', 0))}",
-        f"after={encode_cursor('sam', ExportPosition('sqlite:coach:', 0))}&after=",
+        f"after={cursor('sqlite:coach:', user_id='kim')}",
+        f"after={cursor('sqlite:coach:')[:-1]}",
+        f"after={cursor('sqlite:coach:')}A",
+        f"after={cursor('dynamodb:coach#')}",
+        f"after={cursor('sqlite:coach:')}&after=",
+        f"after={cursor('sqlite:coach:', place='the database elsewhere/conversations.db')}",
     ],
 )
 async def test_a_cursor_that_is_not_understood_is_refused(http: httpx.AsyncClient, query: str) -> None:

@@ -116,7 +116,9 @@ async def test_damaged_items_are_read_and_deleted_like_others(table: Table, fill
         {"sk": f"coachRun#{KEY.conversation_id}#{RUN}#00000001", "kind": "said"},
         {
             "sk": f"coachRun#{KEY.conversation_id}#{RUN}#00000007",
-            **{"coachId": KEY.coach_id, "kind": "of a later version", "content": {"text": "Secret"}},
+            "coachId": KEY.coach_id,
+            "kind": "of a later version",
+            "content": {"text": "Secret"},
         },
         {"sk": f"coachRun#{KEY.conversation_id}#{RUN}#more", "coachId": KEY.coach_id, "kind": "said"},
         {"sk": f"coachTurn#{KEY.conversation_id}", "coachId": KEY.coach_id, "runId": "run#1"},

@@ -64,7 +64,6 @@ def export(
         check_user_id,
         export_at,
         partial_file,
-        place_of,
         settings_of,
     )
 
@@ -73,13 +72,16 @@ def export(
     try:
         check_user_id(user)
         settings = settings_of(backend_choice(chosen), os.environ, data_dir=data)
-        typer.echo(f"Exporting from {place_of(settings)}.", err=True)
+        typer.echo(f"Exporting from {settings.store_place}.", err=True)
         if out is None:
-            exporting = export_at(user, after)
+            exporting = export_at(user, settings, after)
             with _saying_where_to_continue(exporting):
                 _write(exporting, settings, sys.stdout.buffer)
         else:
-            with partial_file(user, out) as (exporting, file), _saying_where_to_continue(exporting, out):
+            with (
+                partial_file(user, settings, out) as (exporting, file),
+                _saying_where_to_continue(exporting, out),
+            ):
                 _write(exporting, settings, file)
     except UserDataFailure as failure:
         fail(str(failure))
@@ -112,7 +114,6 @@ def delete(
         UserDataFailure,
         check_user_id,
         delete_from,
-        place_of,
         require_chosen_recall,
         settings_of,
     )
@@ -122,8 +123,8 @@ def delete(
         check_user_id(user)
         settings = settings_of(choice, os.environ, data_dir=data)
         require_chosen_recall(settings, choice, os.environ)
-        _confirm(user, place_of(settings), yes=yes)
-        typer.echo(f"Deleting from {place_of(settings)}.", err=True)
+        _confirm(user, settings.store_place, yes=yes)
+        typer.echo(f"Deleting from {settings.store_place}.", err=True)
         with _status("Deleting ..."):
             report = asyncio.run(delete_from(settings, user))
     except UserDataFailure as failure:
@@ -151,6 +152,9 @@ def _confirm(user: str, place: str, *, yes: bool) -> None:
 def _write(exporting: Export, settings: Settings, file: BinaryIO) -> None:
     """Write an export, and show its progress on a terminal that does not show the export itself."""
     import asyncio
+
+    if before := exporting.position.records:
+        typer.echo(f"Continuing behind {before:,} records.", err=True)
 
     def write(lines: bytes) -> None:
         file.write(lines)

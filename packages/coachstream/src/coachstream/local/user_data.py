@@ -32,6 +32,7 @@ from coachstream.settings import variables as v
 from coachstream.web.routes import Resource, match_path
 from coachstream.web.user_data import (
     ExportPosition,
+    ExportSource,
     PageLine,
     UserDataDeletedBody,
     decode_cursor,
@@ -90,15 +91,6 @@ def require_chosen_recall(settings: Settings, choice: BackendChoice, environment
         raise UserDataFailure("The vectors cannot be deleted: PINECONE_API_KEY is not set.")
 
 
-def place_of(settings: Settings) -> str:
-    """Where the data is, for a person."""
-    match settings.store:
-        case SqliteStoreSettings(path=path):
-            return f"the database {path}"
-        case DynamoDbSettings(table=table):
-            return f"the table {table}" + (f" in {settings.region}" if settings.region else "")
-
-
 def check_user_id(user_id: str) -> None:
     """Raises `UserDataFailure` for what can be no user's id."""
     with suppress(MissingPathParams):
@@ -116,16 +108,16 @@ class Export:
         is_complete: whether everything was written.
     """
 
-    def __init__(self, user_id: str, position: ExportPosition) -> None:
+    def __init__(self, source: ExportSource, position: ExportPosition) -> None:
         """Begin or continue at a position."""
-        self._user_id = user_id
+        self._source = source
         self.position = position
         self.is_complete = False
 
     @property
     def cursor(self) -> str | None:
         """What continues the export; None if it has to begin at the beginning."""
-        return None if self.position.after is None else encode_cursor(self._user_id, self.position)
+        return None if self.position.after is None else encode_cursor(self._source, self.position)
 
     async def run(
         self, settings: Settings, write: Callable[[bytes], object], on_page: Callable[[int], object]
@@ -138,30 +130,31 @@ class Export:
         async with aclosing(Services(settings)) as services:
             while not self.is_complete:
                 with _failures("The export stopped"):
-                    page = await services.store.read_records(self._user_id, after=self.position.after)
+                    page = await services.store.read_records(self._source.user_id, after=self.position.after)
                 # So that the position is that of the output, also after Ctrl-C.
                 await run_shielded(self._write(page, write))
                 on_page(self.position.records)
 
     async def _write(self, page: RecordPage, write: Callable[[bytes], object]) -> None:
-        lines, position = encode_page(self._user_id, page, self.position)
+        lines, position = encode_page(self._source, page, self.position)
         await asyncio.to_thread(write, lines)
         records = self.position.records + len(page.records)
         self.is_complete = position is None
         self.position = position or msgspec.structs.replace(self.position, records=records)
 
 
-def export_at(user_id: str, cursor: str | None) -> Export:
+def export_at(user_id: str, settings: Settings, cursor: str | None) -> Export:
     """An export that continues at a cursor. Raises `UserDataFailure` if that is not understood."""
+    source = ExportSource(user_id, settings.store_place)
     try:
-        position = ExportPosition() if cursor is None else decode_cursor(user_id, cursor)
+        position = ExportPosition() if cursor is None else decode_cursor(source, cursor)
     except InvalidCursor:
-        raise UserDataFailure("--after is not a cursor of an export of this user.") from None
-    return Export(user_id, position)
+        raise UserDataFailure("--after is not a cursor of an export of this user from this place.") from None
+    return Export(source, position)
 
 
 @contextmanager
-def partial_file(user_id: str, path: Path) -> Iterator[tuple[Export, BinaryIO]]:
+def partial_file(user_id: str, settings: Settings, path: Path) -> Iterator[tuple[Export, BinaryIO]]:
     """Open `<path>.part`, behind the last whole page in it, and rename it once the export is complete.
 
     The file is private. What follows the last whole page, from an interrupted run, is written again.
@@ -180,7 +173,7 @@ def partial_file(user_id: str, path: Path) -> Iterator[tuple[Export, BinaryIO]]:
         _refuse_existing(path)  # by a run that has ended since
         try:
             cursor, end = _last_page(file)
-            export = export_at(user_id, cursor)
+            export = export_at(user_id, settings, cursor)
         except (UserDataFailure, msgspec.DecodeError):
             raise UserDataFailure(
                 f"{part} is of another export, or none. Choose another name, or delete it to begin again."

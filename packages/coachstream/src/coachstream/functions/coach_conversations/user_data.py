@@ -18,6 +18,7 @@ from coachstream.web.routes import Route
 from coachstream.web.user_data import (
     RESPONSE_HEADERS,
     ExportPosition,
+    ExportSource,
     ReconnectLine,
     encode_cursor,
     encode_line,
@@ -50,12 +51,13 @@ async def export(
         DeadlineExceeded: there is no time even for one page.
         StorageUnavailable: the store failed.
     """
-    position = position_of(event, route.user_id)
+    source = ExportSource(route.user_id, services.settings.store_place)
+    position = position_of(event, source)
     stop_at = _stop_at(event, services)
-    page = await _read(route.user_id, position, services, stop_at)
+    page = await _read(source, position, services, stop_at)
     if page is None:
         raise DeadlineExceeded("no page could be read in time")
-    return partial(_stream, route.user_id, position, page, stop_at, services, invocation)
+    return partial(_stream, source, position, page, stop_at, services, invocation)
 
 
 async def delete(event: FunctionUrlEvent, route: Route, services: Services) -> JsonResponse:
@@ -74,7 +76,7 @@ async def delete(event: FunctionUrlEvent, route: Route, services: Services) -> J
 
 
 async def _stream(
-    user_id: str,
+    source: ExportSource,
     position: ExportPosition,
     page: RecordPage,
     stop_at: float,
@@ -87,7 +89,7 @@ async def _stream(
     sent = 0
     try:
         while True:
-            lines, position_after = encode_page(user_id, page, position)
+            lines, position_after = encode_page(source, page, position)
             if position_after is None:
                 await http.end(lines)
                 return
@@ -96,14 +98,14 @@ async def _stream(
             next_page = None
             if sent < MOST_RESPONSE_BYTES:
                 try:
-                    next_page = await _read(user_id, position, services, stop_at)
+                    next_page = await _read(source, position, services, stop_at)
                 except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
                     failure = as_coachstream_error(error, logger)
                     invocation.error = failure.code
                     await http.end(encode_line(error_line(failure)))
                     return
             if next_page is None:
-                await http.end(encode_line(ReconnectLine(encode_cursor(user_id, position))))
+                await http.end(encode_line(ReconnectLine(encode_cursor(source, position))))
                 return
             page = next_page
     except ResponseBroken:
@@ -111,12 +113,12 @@ async def _stream(
 
 
 async def _read(
-    user_id: str, position: ExportPosition, services: Services, stop_at: float
+    source: ExportSource, position: ExportPosition, services: Services, stop_at: float
 ) -> RecordPage | None:
     """The page behind a position; None if it cannot be read in time."""
     try:
         async with asyncio.timeout(stop_at - services.clock.monotonic()) as limit:
-            return await services.store.read_records(user_id, after=position.after)
+            return await services.store.read_records(source.user_id, after=position.after)
     except TimeoutError:
         if not limit.expired():
             raise
