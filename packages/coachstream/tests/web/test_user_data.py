@@ -68,3 +68,19 @@ def test_each_line_is_one_document(texts: list[str], is_last: bool) -> None:
     else:
         assert position == ExportPosition("next", count)
         assert documents[-1] == {"type": "page", "next": encode_cursor(SAMS, position)}
+
+
+def test_half_of_a_surrogate_pair_does_not_stop_an_export() -> None:
+    """UTF-8 cannot encode it, so it is an escape; the rest of the record is as in any other."""
+    data = {"text": "a\ud83d", "\udcaa": [b"\x00", {"b", "a"}, None, 10**38, 0.1]}
+    lines, _ = encode_page(
+        SAMS, RecordPage([UserRecord("kind", "kind#\ud83d", data)], None), ExportPosition()
+    )
+    record, _ = lines.decode("ascii").splitlines()
+    assert json.loads(record) == {
+        "type": "record",
+        "kind": "kind",
+        "id": "kind#\ud83d",
+        "data": {"text": "a\ud83d", "\udcaa": ["AA==", ["a", "b"], None, 10**38, 0.1]},
+    }
+    assert record.startswith('{"type":"record","kind":"')

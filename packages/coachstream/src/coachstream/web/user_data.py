@@ -16,6 +16,7 @@ import msgspec
 from coachstream.conversation.errors import CoachStreamError, InvalidCursor
 from coachstream.conversation.user_data import DeletionReport, RecordPage
 from coachstream.web.conversations import SuccessBody
+from coachstream.web.json_text import encode_json
 from lambda_streaming.function_url.event import FunctionUrlEvent
 
 CONTENT_TYPE = "application/x-ndjson; charset=utf-8"
@@ -117,7 +118,7 @@ _encoder = msgspec.json.Encoder(order="deterministic")
 
 def encode_line(line: Line) -> bytes:
     """The line with its line break. JSON escapes those within texts."""
-    return _encoder.encode(line) + b"\n"
+    return encode_json(line, _encoder) + b"\n"
 
 
 def encode_page(
