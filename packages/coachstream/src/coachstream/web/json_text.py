@@ -19,4 +19,6 @@ def encode_json(value: object, encoder: msgspec.json.Encoder = _encoder) -> byte
     try:
         return encoder.encode(value)
     except UnicodeEncodeError:
-        return json.dumps(msgspec.to_builtins(value), separators=(",", ":")).encode("ascii")
+        return json.dumps(msgspec.to_builtins(value, order="deterministic"), separators=(",", ":")).encode(
+            "ascii"
+        )
