@@ -9,7 +9,7 @@ from decimal import Decimal
 import msgspec
 import pytest
 
-from coachstream.conversation.errors import StorageUnavailable
+from coachstream.conversation.errors import InvalidCursor, StorageUnavailable
 from coachstream.conversation.run_log import is_tombstone
 from coachstream.conversation.user_data import delete_user_data
 from coachstream.storage.dynamodb import DynamoDbStore
@@ -108,6 +108,13 @@ async def test_damaged_items_are_read_and_deleted_like_others(table: Table, fill
     assert report.left == {"\x01": 1, "coach": 3, "coachRun": 1, "workout": 2, "\U0010ffff" * 256: 1}
     assert (report.conversations, report.memories, report.remnants) == (1, 2, 8)
     assert "Secret" not in repr(await read_all(filled, KEY.user_id))
+
+
+async def test_a_position_that_no_item_can_have_is_refused(filled: DynamoDbStore) -> None:
+    """A sort key has at most 1,024 bytes, so it is the request that is wrong, not the store."""
+    await filled.read_records(KEY.user_id, after="dynamodb:" + "ü" * 512)
+    with pytest.raises(InvalidCursor):
+        await filled.read_records(KEY.user_id, after="dynamodb:" + "ü" * 512 + "x")
 
 
 @pytest.mark.parametrize(

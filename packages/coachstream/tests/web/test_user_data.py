@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -10,7 +11,14 @@ from hypothesis import strategies as st
 
 from coachstream.conversation.errors import InvalidCursor
 from coachstream.conversation.user_data import RecordPage, UserRecord
-from coachstream.web.user_data import ExportPosition, ExportSource, decode_cursor, encode_cursor, encode_page
+from coachstream.web.user_data import (
+    ExportPosition,
+    ExportSource,
+    _digest,
+    decode_cursor,
+    encode_cursor,
+    encode_page,
+)
 
 SAMS = ExportSource("sam", "the table coaches")
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
@@ -52,6 +60,25 @@ def test_any_other_text_is_refused(text: str) -> None:
     """Also what is no base64, or has characters that are not ASCII."""
     with pytest.raises(InvalidCursor):
         decode_cursor(SAMS, text)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\xff",
+        b"{}",
+        b'["sqlite:coach:"]',
+        b'["sqlite:coach:",-1]',
+        b'["sqlite:coach:",1e3]',
+        b"[null,0]",
+    ],
+)
+def test_a_cursor_with_a_digest_that_its_user_computed_is_refused(content: bytes) -> None:
+    """The digest is no secret; what it covers must be a position all the same."""
+    digest = _digest(SAMS, content)
+    with pytest.raises(InvalidCursor):
+        decode_cursor(SAMS, base64.urlsafe_b64encode(digest + content).rstrip(b"=").decode())
 
 
 @given(texts=st.lists(TEXT, max_size=4), is_last=st.booleans())

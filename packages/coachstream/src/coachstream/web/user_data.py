@@ -10,6 +10,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 
@@ -114,6 +115,7 @@ class UserDataDeletedBody(SuccessBody, frozen=True, kw_only=True, rename="camel"
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")
+_decode_position = msgspec.json.Decoder(tuple[str, Annotated[int, msgspec.Meta(ge=0)]]).decode
 
 
 def encode_line(line: Line) -> bytes:
@@ -169,7 +171,10 @@ def decode_cursor(source: ExportSource, cursor: str) -> ExportPosition:
     digest, content = decoded[:_DIGEST_BYTES], decoded[_DIGEST_BYTES:]
     if digest != _digest(source, content):
         raise InvalidCursor
-    return ExportPosition(*msgspec.json.decode(content, type=tuple[str, int]))
+    try:
+        return ExportPosition(*_decode_position(content))
+    except msgspec.DecodeError:
+        raise InvalidCursor from None
 
 
 def position_of(event: FunctionUrlEvent, source: ExportSource) -> ExportPosition:
