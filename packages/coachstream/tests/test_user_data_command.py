@@ -346,6 +346,25 @@ def test_a_store_that_fails_is_a_sentence(tmp_path: Path) -> None:
     assert "Nothing was exported." in failed.stderr
 
 
+def test_the_region_of_the_aws_configuration_is_named(tmp_path: Path) -> None:
+    """Tables of one name in two regions are two; without a region there is none to read from."""
+    config = tmp_path / "config"
+    config.write_text("[default]\nregion = eu-north-1\n")
+    with aws_endpoint(status=400, code="ResourceNotFoundException") as endpoint:
+        environment = {
+            **{name: value for name, value in CREDENTIALS.items() if name != "AWS_REGION"},
+            "AWS_ENDPOINT_URL_DYNAMODB": endpoint.url,
+        }
+        arguments = ("user-data", "export", USER, "--store", "dynamodb", "--table", "coaches")
+        named, without = (
+            coachstream(*arguments, environment={**WITHOUT_AWS, **environment, **more}, cwd=tmp_path)
+            for more in ({"AWS_CONFIG_FILE": str(config)}, {})
+        )
+    assert named.stderr.startswith("Exporting from the table coaches in eu-north-1.\n")
+    assert without.stderr.startswith("No AWS region is set.")
+    assert {named.returncode, without.returncode} == {1}
+
+
 @pytest.fixture
 async def table(moto_url: str, aws_credentials: None) -> AsyncIterator[str]:  # noqa: ARG001
     """A table with a conversation and a memory."""

@@ -16,7 +16,7 @@ from coachstream.conversation.errors import CoachStreamError, InvalidCursor, Mis
 from coachstream.conversation.turn.deadline import run_shielded
 from coachstream.conversation.user_data import RecordPage, delete_user_data
 from coachstream.extras import missing_packages
-from coachstream.local.backends import environment_of
+from coachstream.local.backends import environment_of, in_a_region
 from coachstream.local.options import BackendChoice, CannotServe
 from coachstream.private_files import FILE_MODE
 from coachstream.services import Services
@@ -53,8 +53,10 @@ class UserDataFailure(Exception):
 def settings_of(choice: BackendChoice, environment: Mapping[str, str], *, data_dir: Path) -> Settings:
     """The settings: the options, or else the environment, or else the defaults of `coachstream serve`.
 
+    Not to be called on an event loop.
+
     Raises:
-        UserDataFailure: they are invalid, a package is missing, or a database does not exist yet.
+        UserDataFailure: they are invalid, a package or the region is missing, or there is no database yet.
     """
     problems = unknown_variables(environment)
     try:
@@ -72,7 +74,10 @@ def settings_of(choice: BackendChoice, environment: Mapping[str, str], *, data_d
         raise UserDataFailure(
             f"There is no database {store.path}. --data names another folder, --store dynamodb a table."
         )
-    return settings
+    try:
+        return asyncio.run(in_a_region(settings))
+    except CannotServe as error:
+        raise UserDataFailure(str(error)) from error
 
 
 def require_chosen_recall(settings: Settings, choice: BackendChoice, environment: Mapping[str, str]) -> None:
