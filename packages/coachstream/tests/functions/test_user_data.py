@@ -24,6 +24,7 @@ from coachstream.functions.coach_conversations import user_data
 from coachstream.functions.coach_conversations.handler import handler_for
 from coachstream.functions.stream_coach_conversation import handler as stream_coach_conversation
 from coachstream.services import Services
+from coachstream.settings import RecallOff
 from coachstream.storage.sqlite import SqliteStore
 from coachstream.web.status import HTTP_STATUS
 from coachstream.web.user_data import ExportPosition, ExportSource, encode_cursor
@@ -365,6 +366,17 @@ async def test_a_deletion_whose_vectors_stay_is_incomplete_and_repeated(
     recall.failure = None
     report = (await http.delete(DATA)).json()
     assert (report["isComplete"], report["semanticMemory"]) == (True, True)
+
+
+async def test_a_deletion_without_the_key_of_the_index_is_incomplete(
+    http: httpx.AsyncClient, services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The vectors are still there; the log says what is missing."""
+    services.settings = msgspec.structs.replace(services.settings, recall=RecallOff(is_key_missing=True))
+    report = (await http.delete(DATA)).json()
+    assert (report["isComplete"], report["semanticMemory"]) == (False, False)
+    assert report["deleted"]["conversations"] == 2
+    assert "PINECONE_API_KEY is not set" in caplog.text
 
 
 async def test_a_deletion_that_runs_out_of_time_reports_it_and_is_repeated(

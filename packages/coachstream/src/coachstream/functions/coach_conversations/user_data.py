@@ -7,12 +7,13 @@ import logging
 from functools import partial
 from http import HTTPStatus
 
-from coachstream.conversation.errors import DeadlineExceeded
-from coachstream.conversation.user_data import RecordPage, delete_user_data
+from coachstream.conversation.errors import DeadlineExceeded, StorageUnavailable
+from coachstream.conversation.user_data import RecordPage, VectorStore, delete_user_data
 from coachstream.functions.json_response import JsonResponse, Responder
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
+from coachstream.settings import RecallOff
 from coachstream.turns import Turns
 from coachstream.web.routes import Route
 from coachstream.web.user_data import (
@@ -69,10 +70,23 @@ async def delete(event: FunctionUrlEvent, route: Route, services: Services) -> J
     report = await delete_user_data(
         route.user_id,
         store=services.store,
-        recall=services.recall,
+        recall=_vectors(services),
         within_s=_stop_at(event, services) - services.clock.monotonic(),
     )
     return JsonResponse(HTTPStatus.OK, user_data_deleted(report))
+
+
+class _Unreachable:
+    """An index whose key is missing, so that its vectors stay."""
+
+    async def forget_user(self, user_id: str) -> None:  # noqa: ARG002 (whoever it is)
+        raise StorageUnavailable("PINECONE_API_KEY is not set")
+
+
+def _vectors(services: Services) -> VectorStore | None:
+    recall = services.settings.recall
+    is_unreachable = isinstance(recall, RecallOff) and recall.is_key_missing
+    return _Unreachable() if is_unreachable else services.recall
 
 
 async def _stream(
