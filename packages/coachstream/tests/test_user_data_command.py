@@ -365,6 +365,26 @@ def test_the_region_of_the_aws_configuration_is_named(tmp_path: Path) -> None:
     assert {named.returncode, without.returncode} == {1}
 
 
+@pytest.mark.parametrize(
+    ("recall", "vectors"),
+    [
+        (("--recall", "pinecone"), "and vectors from the index index.example"),
+        (("--recall", "off"), "and no vectors"),
+        (("--recall", "sqlite"), "and vectors from the database "),
+    ],
+)
+def test_a_deletion_names_where_the_vectors_are(
+    tmp_path: Path, recall: tuple[str, ...], vectors: str
+) -> None:
+    """The index of another environment is as easily configured as its table."""
+    with aws_endpoint(status=400, code="ResourceNotFoundException") as endpoint:
+        options, environment = table_options("coaches", endpoint=endpoint.url)
+        pinecone = {"PINECONE_API_KEY": "pcsk_1", "PINECONE_INDEX_HOST": "index.example"}
+        arguments = ("user-data", "delete", USER, "--yes", *options, *recall)
+        done = coachstream(*arguments, environment={**environment, **pinecone}, cwd=tmp_path)
+    assert done.stderr.startswith(f"Deleting from the table coaches in {REGION}, {vectors}")
+
+
 @pytest.fixture
 async def table(moto_url: str, aws_credentials: None) -> AsyncIterator[str]:  # noqa: ARG001
     """A table with a conversation and a memory."""

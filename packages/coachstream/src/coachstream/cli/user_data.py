@@ -114,6 +114,7 @@ def delete(
         UserDataFailure,
         check_user_id,
         delete_from,
+        places_of,
         require_chosen_recall,
         settings_of,
     )
@@ -123,8 +124,9 @@ def delete(
         check_user_id(user)
         settings = settings_of(choice, os.environ, data_dir=data)
         require_chosen_recall(settings, choice, os.environ)
-        _confirm(user, settings.store_place, yes=yes)
-        typer.echo(f"Deleting from {settings.store_place}.", err=True)
+        places = places_of(settings)
+        _confirm(user, places, yes=yes)
+        typer.echo(f"Deleting from {places}.", err=True)
         with _status("Deleting ..."):
             report = asyncio.run(delete_from(settings, user))
     except UserDataFailure as failure:
@@ -137,13 +139,13 @@ def delete(
         fail("The vectors could not be deleted, for the reason above. Run the command again.")
 
 
-def _confirm(user: str, place: str, *, yes: bool) -> None:
+def _confirm(user: str, places: str, *, yes: bool) -> None:
     """Exit unless the deletion is wanted."""
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         fail("A deletion needs --yes where no one can be asked.")
-    typer.echo(f"This deletes all conversations and memories of {user!r} from {place}.", err=True)
+    typer.echo(f"This deletes all conversations and memories of {user!r} from {places}.", err=True)
     typer.echo("It cannot be undone. Export them first if you need them.", err=True)
     if not typer.confirm("Delete them?", err=True):
         fail("Nothing was deleted.")

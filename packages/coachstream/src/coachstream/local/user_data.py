@@ -22,9 +22,11 @@ from coachstream.private_files import FILE_MODE
 from coachstream.services import Services
 from coachstream.settings import (
     DynamoDbSettings,
+    PineconeSettings,
     RecallOff,
     Settings,
     SettingsError,
+    SqliteRecallSettings,
     SqliteStoreSettings,
     unknown_variables,
 )
@@ -94,6 +96,18 @@ def require_chosen_recall(settings: Settings, choice: BackendChoice, environment
         )
     if isinstance(settings.recall, RecallOff) and settings.recall.is_key_missing:
         raise UserDataFailure("The vectors cannot be deleted: PINECONE_API_KEY is not set.")
+
+
+def places_of(settings: Settings) -> str:
+    """Where a deletion deletes, for a person who is asked whether it may."""
+    match settings.recall:
+        case PineconeSettings(index_host=host):
+            vectors = f"vectors from the index {host}"
+        case SqliteRecallSettings(path=path):
+            vectors = f"vectors from the database {path}"
+        case RecallOff():
+            vectors = "no vectors"
+    return f"{settings.store_place}, and {vectors}"
 
 
 def check_user_id(user_id: str) -> None:
