@@ -6,7 +6,7 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ import pytest
 from coachstream.conversation.errors import ErrorCode, StorageUnavailable
 from coachstream.conversation.model import ConversationKey, StopReason
 from coachstream.conversation.ports import ModelStop
-from coachstream.conversation.user_data import RecordPage
+from coachstream.conversation.user_data import RecordPage, delete_user_data
 from coachstream.functions.coach_conversations import user_data
 from coachstream.functions.coach_conversations.handler import handler_for
 from coachstream.functions.stream_coach_conversation import handler as stream_coach_conversation
@@ -397,6 +397,27 @@ async def test_a_deletion_that_runs_out_of_time_reports_it_and_is_repeated(
     rest = (await http.delete(DATA)).json()
     assert rest["isComplete"]
     assert cut["deleted"]["conversations"] + rest["deleted"]["conversations"] == 2
+
+
+async def test_a_deletion_without_time_to_count_is_complete() -> None:
+    """Otherwise that of a user with very many workouts would be repeated for ever."""
+
+    class Emptied(SqliteStore):
+        """A store whose counting takes too long; nothing else takes time."""
+
+        async def list_all_conversations(self, _user_id: str) -> Sequence[ConversationKey]:
+            return ()
+
+        async def delete_loose_records(self, _user_id: str) -> Mapping[str, int]:
+            return {}
+
+        async def count_records(self, _user_id: str) -> Mapping[str, int]:
+            await asyncio.Event().wait()
+            raise AssertionError("unreachable")
+
+    recall = RecallDouble()
+    report = await delete_user_data("sam", store=Emptied(Path("nowhere")), recall=recall, within_s=0.01)
+    assert (report.is_complete, report.is_forgotten, report.left) == (True, True, None)
 
 
 async def test_a_deletion_ends_a_reply_that_is_being_written(

@@ -124,6 +124,7 @@ class DeletionReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Progress(msgspec.Struct):
+    is_deleted: bool = False
     conversations: int = 0
     loose: Counter[str] = msgspec.field(default_factory=Counter)
     is_forgotten: bool | None = None
@@ -132,7 +133,7 @@ class _Progress(msgspec.Struct):
     def report(self) -> DeletionReport:
         memories = self.loose[MEMORY]
         return DeletionReport(
-            is_complete=self.left is not None and self.is_forgotten is not False,
+            is_complete=self.is_deleted and self.is_forgotten is not False,
             conversations=self.conversations,
             memories=memories,
             remnants=self.loose.total() - memories,
@@ -180,6 +181,7 @@ async def _delete(
         progress.loose.update(deleted)
     if recall is not None:
         progress.is_forgotten = await _forget(user_id, recall)
+    progress.is_deleted = True
     progress.left = await store.count_records(user_id)
 
 
