@@ -175,6 +175,17 @@ class UserDataContract(StoreContract):
             is_complete=True, conversations=0, memories=0, remnants=0, is_forgotten=None, left=first.left
         )
 
+    async def test_a_memory_that_a_running_turn_saves_later_is_deleted_by_a_repetition(
+        self, filled: SeedableStore
+    ) -> None:
+        """With its vector, which may be later still."""
+        recall = RecallDouble()
+        assert (await delete_user_data(KEY.user_id, store=filled, recall=recall)).is_complete
+        await filled.put_memory(KEY.user_id, "m-3", memory("m-3"))
+        again = await delete_user_data(KEY.user_id, store=filled, recall=recall)
+        assert (again.is_complete, again.memories) == (True, 1)
+        assert recall.forgotten_users == [KEY.user_id] * 2
+
     async def test_a_deletion_ends_a_running_reply(self, filled: SeedableStore) -> None:
         """Its lease holder cannot write any more, and its text is gone."""
         await begin(filled, user_message(5, "Secret question"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import signal
 import sqlite3
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 
 from coachstream.storage.sqlite import SqliteStore
-from coachstream.web.user_data import ExportPosition, encode_cursor
+from coachstream.web.user_data import ExportPosition, ExportSource, encode_cursor
 from contracts.store_records import (
     COACH,
     KEY,
@@ -135,6 +136,7 @@ def test_a_second_run_continues_a_file_that_was_cut_anywhere(
     part.write_bytes(whole.encode()[: int(len(whole) * share)])
     done = run("export", USER, "--data", str(filled), "--out", "sam.jsonl", cwd=tmp_path)
     assert done.returncode == 0
+    assert ("Continuing behind" in done.stderr) == (share >= 0.5)
     assert (tmp_path / "sam.jsonl").read_text() == whole
     assert not part.exists()
 
@@ -147,6 +149,56 @@ def test_the_part_of_another_export_is_not_continued(filled: Path, whole: str, t
     assert refused.returncode == 1
     assert "is of another export" in refused.stderr
     assert part.read_text() == whole
+
+
+def test_an_export_of_another_database_is_not_continued(own: Path, whole: str, tmp_path: Path) -> None:
+    """One file never has records of two: the same user may be in a database for tests, too."""
+    part = tmp_path / "sam.jsonl.part"
+    unfinished = "".join(whole.splitlines(keepends=True)[:-1])
+    part.write_text(unfinished)
+    refused = run("export", USER, "--data", str(own), "--out", "sam.jsonl", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "is of another export" in refused.stderr
+    assert part.read_text() == unfinished
+    cursor = next(line["next"] for line in lines_of(whole) if line["type"] == "page")
+    refused = run("export", USER, "--data", str(own), "--after", cursor, cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "--after is not a cursor" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "half of a download",
+        '{"type":"message"}\n',
+        '{"type":"page","next":1}\n',
+        '{"type":"page","next":"x"}\n',
+    ],
+    ids=["no lines", "other lines", "a number", "no cursor"],
+)
+def test_a_file_of_another_program_is_left_alone(filled: Path, tmp_path: Path, content: str) -> None:
+    """Others name unfinished files `.part`, too: neither its content nor its permissions change."""
+    part = tmp_path / "sam.jsonl.part"
+    part.write_text(content)
+    part.chmod(0o644)
+    refused = run("export", USER, "--data", str(filled), "--out", "sam.jsonl", cwd=tmp_path)
+    assert refused.returncode == 1
+    assert "sam.jsonl.part is of another export, or none." in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert part.read_text() == content
+    assert stat.S_IMODE(part.stat().st_mode) == 0o644
+
+
+def test_a_file_that_another_run_writes_is_left_alone(filled: Path, tmp_path: Path) -> None:
+    """Two runs at once would mix their lines."""
+    part = tmp_path / "sam.jsonl.part"
+    with part.open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        refused = run("export", USER, "--data", str(filled), "--out", "sam.jsonl", cwd=tmp_path)
+        assert refused.returncode == 1
+        assert "sam.jsonl.part is being written by another run." in refused.stderr
+    assert part.read_bytes() == b""
+    assert run("export", USER, "--data", str(filled), "--out", "sam.jsonl", cwd=tmp_path).returncode == 0
 
 
 def test_an_export_to_standard_output_continues_behind_a_cursor(
@@ -163,11 +215,14 @@ def test_an_export_to_standard_output_continues_behind_a_cursor(
 
 @pytest.mark.parametrize(
     "cursor",
-    ["", "x", encode_cursor("other", ExportPosition("sqlite:coach:", 0))],
+    ["", "x", None],
     ids=["empty", "x", "other"],
 )
-def test_another_cursor_is_refused(filled: Path, tmp_path: Path, cursor: str) -> None:
+def test_another_cursor_is_refused(filled: Path, tmp_path: Path, cursor: str | None) -> None:
     """It is never read as the beginning."""
+    if cursor is None:
+        source = ExportSource("other", f"the database {filled / 'conversations.db'}")
+        cursor = encode_cursor(source, ExportPosition("sqlite:coach:", 0))
     refused = run("export", USER, "--data", str(filled), "--after", cursor, cwd=tmp_path)
     assert refused.returncode == 1
     assert "--after is not a cursor" in refused.stderr
@@ -289,6 +344,45 @@ def test_a_store_that_fails_is_a_sentence(tmp_path: Path) -> None:
         assert what in done.stderr
         assert "Traceback" not in done.stderr
     assert "Nothing was exported." in failed.stderr
+
+
+def test_the_region_of_the_aws_configuration_is_named(tmp_path: Path) -> None:
+    """Tables of one name in two regions are two; without a region there is none to read from."""
+    config = tmp_path / "config"
+    config.write_text("[default]\nregion = eu-north-1\n")
+    with aws_endpoint(status=400, code="ResourceNotFoundException") as endpoint:
+        environment = {
+            **{name: value for name, value in CREDENTIALS.items() if name != "AWS_REGION"},
+            "AWS_ENDPOINT_URL_DYNAMODB": endpoint.url,
+        }
+        arguments = ("user-data", "export", USER, "--store", "dynamodb", "--table", "coaches")
+        named, without = (
+            coachstream(*arguments, environment={**WITHOUT_AWS, **environment, **more}, cwd=tmp_path)
+            for more in ({"AWS_CONFIG_FILE": str(config)}, {})
+        )
+    assert named.stderr.startswith("Exporting from the table coaches in eu-north-1.\n")
+    assert without.stderr.startswith("No AWS region is set.")
+    assert {named.returncode, without.returncode} == {1}
+
+
+@pytest.mark.parametrize(
+    ("recall", "vectors"),
+    [
+        (("--recall", "pinecone"), "and vectors from the index index.example"),
+        (("--recall", "off"), "and no vectors"),
+        (("--recall", "sqlite"), "and vectors from the database "),
+    ],
+)
+def test_a_deletion_names_where_the_vectors_are(
+    tmp_path: Path, recall: tuple[str, ...], vectors: str
+) -> None:
+    """The index of another environment is as easily configured as its table."""
+    with aws_endpoint(status=400, code="ResourceNotFoundException") as endpoint:
+        options, environment = table_options("coaches", endpoint=endpoint.url)
+        pinecone = {"PINECONE_API_KEY": "pcsk_1", "PINECONE_INDEX_HOST": "index.example"}
+        arguments = ("user-data", "delete", USER, "--yes", *options, *recall)
+        done = coachstream(*arguments, environment={**environment, **pinecone}, cwd=tmp_path)
+    assert done.stderr.startswith(f"Deleting from the table coaches in {REGION}, {vectors}")
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import asyncio
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,14 +19,15 @@ import pytest
 from coachstream.conversation.errors import ErrorCode, StorageUnavailable
 from coachstream.conversation.model import ConversationKey, StopReason
 from coachstream.conversation.ports import ModelStop
-from coachstream.conversation.user_data import RecordPage
+from coachstream.conversation.user_data import RecordPage, delete_user_data
 from coachstream.functions.coach_conversations import user_data
 from coachstream.functions.coach_conversations.handler import handler_for
 from coachstream.functions.stream_coach_conversation import handler as stream_coach_conversation
 from coachstream.services import Services
+from coachstream.settings import RecallOff
 from coachstream.storage.sqlite import SqliteStore
 from coachstream.web.status import HTTP_STATUS
-from coachstream.web.user_data import ExportPosition, encode_cursor
+from coachstream.web.user_data import ExportPosition, ExportSource, encode_cursor
 from contracts.store_records import (
     COACH,
     conversation,
@@ -245,6 +246,10 @@ async def test_damaged_rows_are_exported_and_stop_nothing(http: httpx.AsyncClien
     assert {record["data"]["content"] for record in records if record["kind"] == "coachMessage"} == {"AP8="}
 
 
+def cursor(after: str, *, user_id: str = "sam", place: str = "the database nowhere/conversations.db") -> str:
+    return encode_cursor(ExportSource(user_id, place), ExportPosition(after, 0))
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -254,11 +259,12 @@ async def test_damaged_rows_are_exported_and_stop_nothing(http: httpx.AsyncClien
         "after=a&after=a",
         f"after={'A' * 5000}",
         "after=run_1795428000123_6v1or0she:4",
-        f"after={encode_cursor('kim', ExportPosition('sqlite:coach:', 0))}",
-        f"after={encode_cursor('sam', ExportPosition('sqlite:coach:', 0))[:-1]}",
-        f"after={encode_cursor('sam', ExportPosition('sqlite:coach:', 0))}A",
-        f"after={encode_cursor('sam', ExportPosition('dynamodb:coach#', 0))}",
-        f"after={encode_cursor('sam', ExportPosition('sqlite:coach:', 0))}&after=",
+        f"after={cursor('sqlite:coach:', user_id='kim')}",
+        f"after={cursor('sqlite:coach:')[:-1]}",
+        f"after={cursor('sqlite:coach:')}A",
+        f"after={cursor('dynamodb:coach#')}",
+        f"after={cursor('sqlite:coach:')}&after=",
+        f"after={cursor('sqlite:coach:', place='the database elsewhere/conversations.db')}",
     ],
 )
 async def test_a_cursor_that_is_not_understood_is_refused(http: httpx.AsyncClient, query: str) -> None:
@@ -362,6 +368,17 @@ async def test_a_deletion_whose_vectors_stay_is_incomplete_and_repeated(
     assert (report["isComplete"], report["semanticMemory"]) == (True, True)
 
 
+async def test_a_deletion_without_the_key_of_the_index_is_incomplete(
+    http: httpx.AsyncClient, services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The vectors are still there; the log says what is missing."""
+    services.settings = msgspec.structs.replace(services.settings, recall=RecallOff(is_key_missing=True))
+    report = (await http.delete(DATA)).json()
+    assert (report["isComplete"], report["semanticMemory"]) == (False, False)
+    assert report["deleted"]["conversations"] == 2
+    assert "PINECONE_API_KEY is not set" in caplog.text
+
+
 async def test_a_deletion_that_runs_out_of_time_reports_it_and_is_repeated(
     http: httpx.AsyncClient, paged: PagedStore
 ) -> None:
@@ -380,6 +397,27 @@ async def test_a_deletion_that_runs_out_of_time_reports_it_and_is_repeated(
     rest = (await http.delete(DATA)).json()
     assert rest["isComplete"]
     assert cut["deleted"]["conversations"] + rest["deleted"]["conversations"] == 2
+
+
+async def test_a_deletion_without_time_to_count_is_complete() -> None:
+    """Otherwise that of a user with very many workouts would be repeated for ever."""
+
+    class Emptied(SqliteStore):
+        """A store whose counting takes too long; nothing else takes time."""
+
+        async def list_all_conversations(self, _user_id: str) -> Sequence[ConversationKey]:
+            return ()
+
+        async def delete_loose_records(self, _user_id: str) -> Mapping[str, int]:
+            return {}
+
+        async def count_records(self, _user_id: str) -> Mapping[str, int]:
+            await asyncio.Event().wait()
+            raise AssertionError("unreachable")
+
+    recall = RecallDouble()
+    report = await delete_user_data("sam", store=Emptied(Path("nowhere")), recall=recall, within_s=0.01)
+    assert (report.is_complete, report.is_forgotten, report.left) == (True, True, None)
 
 
 async def test_a_deletion_ends_a_reply_that_is_being_written(

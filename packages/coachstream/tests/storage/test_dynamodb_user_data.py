@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from decimal import Decimal
 
 import msgspec
 import pytest
 
-from coachstream.conversation.errors import StorageUnavailable
+from coachstream.conversation.errors import InvalidCursor, StorageUnavailable
+from coachstream.conversation.run_log import is_tombstone
 from coachstream.conversation.user_data import delete_user_data
 from coachstream.storage.dynamodb import DynamoDbStore
 from contracts.store_records import (
@@ -24,7 +26,7 @@ from contracts.store_records import (
     user_message,
     workout,
 )
-from contracts.user_data import kinds_of, read_all
+from contracts.user_data import kinds_of, read_all, without_runs
 from support.dynamodb import Table
 
 PK = f"user#{KEY.user_id}"
@@ -106,6 +108,52 @@ async def test_damaged_items_are_read_and_deleted_like_others(table: Table, fill
     assert report.left == {"\x01": 1, "coach": 3, "coachRun": 1, "workout": 2, "\U0010ffff" * 256: 1}
     assert (report.conversations, report.memories, report.remnants) == (1, 2, 8)
     assert "Secret" not in repr(await read_all(filled, KEY.user_id))
+
+
+async def test_a_position_that_no_item_can_have_is_refused(filled: DynamoDbStore) -> None:
+    """A sort key has at most 1,024 bytes, so it is the request that is wrong, not the store."""
+    await filled.read_records(KEY.user_id, after="dynamodb:" + "ü" * 512)
+    with pytest.raises(InvalidCursor):
+        await filled.read_records(KEY.user_id, after="dynamodb:" + "ü" * 512 + "x")
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        {"sk": f"coachRun#{KEY.conversation_id}#{RUN}#00000001", "kind": "said"},
+        {
+            "sk": f"coachRun#{KEY.conversation_id}#{RUN}#00000007",
+            "coachId": KEY.coach_id,
+            "kind": "of a later version",
+            "content": {"text": "Secret"},
+        },
+        {"sk": f"coachRun#{KEY.conversation_id}#{RUN}#more", "coachId": KEY.coach_id, "kind": "said"},
+        {"sk": f"coachTurn#{KEY.conversation_id}", "coachId": KEY.coach_id, "runId": "run#1"},
+    ],
+    ids=["of no coach", "later", "without a number", "impossible run"],
+)
+async def test_a_run_that_cannot_be_read_does_not_stop_a_deletion(
+    table: Table, filled: DynamoDbStore, damaged: Mapping[str, object]
+) -> None:
+    """Such as one of a later version, after a rollback: the conversation and all that follows are deleted."""
+    await table.put({"pk": PK, **damaged})
+    report = await delete_user_data(KEY.user_id, store=filled, recall=None)
+    assert (report.is_complete, report.conversations, report.memories) == (True, 1, 1)
+    left = await read_all(filled, KEY.user_id)
+    assert without_runs(kinds_of(left)) == LEFT
+    assert "Secret" not in repr(left)
+
+
+async def test_a_lease_holder_finds_the_tombstone_behind_an_entry_that_cannot_be_read(
+    table: Table, filled: DynamoDbStore
+) -> None:
+    """Its version may be able to read that entry, and writes the next one."""
+    sk = f"coachRun#{KEY.conversation_id}#{RUN}#00000002"
+    await table.put({"pk": PK, "sk": sk, "coachId": KEY.coach_id, "kind": "of a later version"})
+    await filled.delete_conversation(KEY)
+    there = await filled.append(KEY, RUN, said(3, "Secret"))
+    assert there is not None
+    assert is_tombstone(there)
 
 
 async def test_remnants_of_conversations_that_others_deleted_are_deleted(

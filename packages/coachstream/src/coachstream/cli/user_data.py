@@ -64,7 +64,6 @@ def export(
         check_user_id,
         export_at,
         partial_file,
-        place_of,
         settings_of,
     )
 
@@ -73,13 +72,16 @@ def export(
     try:
         check_user_id(user)
         settings = settings_of(backend_choice(chosen), os.environ, data_dir=data)
-        typer.echo(f"Exporting from {place_of(settings)}.", err=True)
+        typer.echo(f"Exporting from {settings.store_place}.", err=True)
         if out is None:
-            exporting = export_at(user, after)
+            exporting = export_at(user, settings, after)
             with _saying_where_to_continue(exporting):
                 _write(exporting, settings, sys.stdout.buffer)
         else:
-            with partial_file(user, out) as (exporting, file), _saying_where_to_continue(exporting, out):
+            with (
+                partial_file(user, settings, out) as (exporting, file),
+                _saying_where_to_continue(exporting, out),
+            ):
                 _write(exporting, settings, file)
     except UserDataFailure as failure:
         fail(str(failure))
@@ -112,7 +114,7 @@ def delete(
         UserDataFailure,
         check_user_id,
         delete_from,
-        place_of,
+        places_of,
         require_chosen_recall,
         settings_of,
     )
@@ -122,8 +124,9 @@ def delete(
         check_user_id(user)
         settings = settings_of(choice, os.environ, data_dir=data)
         require_chosen_recall(settings, choice, os.environ)
-        _confirm(user, place_of(settings), yes=yes)
-        typer.echo(f"Deleting from {place_of(settings)}.", err=True)
+        places = places_of(settings)
+        _confirm(user, places, yes=yes)
+        typer.echo(f"Deleting from {places}.", err=True)
         with _status("Deleting ..."):
             report = asyncio.run(delete_from(settings, user))
     except UserDataFailure as failure:
@@ -136,13 +139,13 @@ def delete(
         fail("The vectors could not be deleted, for the reason above. Run the command again.")
 
 
-def _confirm(user: str, place: str, *, yes: bool) -> None:
+def _confirm(user: str, places: str, *, yes: bool) -> None:
     """Exit unless the deletion is wanted."""
     if yes:
         return
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         fail("A deletion needs --yes where no one can be asked.")
-    typer.echo(f"This deletes all conversations and memories of {user!r} from {place}.", err=True)
+    typer.echo(f"This deletes all conversations and memories of {user!r} from {places}.", err=True)
     typer.echo("It cannot be undone. Export them first if you need them.", err=True)
     if not typer.confirm("Delete them?", err=True):
         fail("Nothing was deleted.")
@@ -151,6 +154,9 @@ def _confirm(user: str, place: str, *, yes: bool) -> None:
 def _write(exporting: Export, settings: Settings, file: BinaryIO) -> None:
     """Write an export, and show its progress on a terminal that does not show the export itself."""
     import asyncio
+
+    if before := exporting.position.records:
+        typer.echo(f"Continuing behind {before:,} records.", err=True)
 
     def write(lines: bytes) -> None:
         file.write(lines)

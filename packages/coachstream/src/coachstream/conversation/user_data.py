@@ -22,7 +22,6 @@ from coachstream.conversation.errors import (
     log_failure,
 )
 from coachstream.conversation.model import ConversationKey
-from coachstream.conversation.ports import SemanticMemory
 
 PAGE_RECORDS = 250
 """The maximum number of records in a page."""
@@ -97,6 +96,13 @@ class UserDataStore(Protocol):
         """
 
 
+class VectorStore(Protocol):
+    """Where the vectors of users are: the part of `SemanticMemory` that a deletion needs."""
+
+    async def forget_user(self, user_id: str) -> None:
+        """As `SemanticMemory.forget_user`."""
+
+
 class DeletionReport(msgspec.Struct, frozen=True, kw_only=True):
     """What one attempt at a deletion has done.
 
@@ -118,6 +124,7 @@ class DeletionReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Progress(msgspec.Struct):
+    is_deleted: bool = False
     conversations: int = 0
     loose: Counter[str] = msgspec.field(default_factory=Counter)
     is_forgotten: bool | None = None
@@ -126,7 +133,7 @@ class _Progress(msgspec.Struct):
     def report(self) -> DeletionReport:
         memories = self.loose[MEMORY]
         return DeletionReport(
-            is_complete=self.left is not None and self.is_forgotten is not False,
+            is_complete=self.is_deleted and self.is_forgotten is not False,
             conversations=self.conversations,
             memories=memories,
             remnants=self.loose.total() - memories,
@@ -136,7 +143,7 @@ class _Progress(msgspec.Struct):
 
 
 async def delete_user_data(
-    user_id: str, *, store: UserDataStore, recall: SemanticMemory | None, within_s: float | None = None
+    user_id: str, *, store: UserDataStore, recall: VectorStore | None, within_s: float | None = None
 ) -> DeletionReport:
     """Delete a user's conversations, memories and vectors, in this order.
 
@@ -163,7 +170,7 @@ async def delete_user_data(
 
 
 async def _delete(
-    user_id: str, store: UserDataStore, recall: SemanticMemory | None, progress: _Progress
+    user_id: str, store: UserDataStore, recall: VectorStore | None, progress: _Progress
 ) -> None:
     # First, because a reply that is being written may save a memory.
     for key in await store.list_all_conversations(user_id):
@@ -174,10 +181,11 @@ async def _delete(
         progress.loose.update(deleted)
     if recall is not None:
         progress.is_forgotten = await _forget(user_id, recall)
+    progress.is_deleted = True
     progress.left = await store.count_records(user_id)
 
 
-async def _forget(user_id: str, recall: SemanticMemory) -> bool:
+async def _forget(user_id: str, recall: VectorStore) -> bool:
     try:
         await recall.forget_user(user_id)
     except CoachStreamError as error:

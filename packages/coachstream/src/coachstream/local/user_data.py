@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
@@ -15,15 +16,17 @@ from coachstream.conversation.errors import CoachStreamError, InvalidCursor, Mis
 from coachstream.conversation.turn.deadline import run_shielded
 from coachstream.conversation.user_data import RecordPage, delete_user_data
 from coachstream.extras import missing_packages
-from coachstream.local.backends import environment_of
+from coachstream.local.backends import environment_of, in_a_region
 from coachstream.local.options import BackendChoice, CannotServe
-from coachstream.private_files import private_opener
+from coachstream.private_files import FILE_MODE
 from coachstream.services import Services
 from coachstream.settings import (
     DynamoDbSettings,
+    PineconeSettings,
     RecallOff,
     Settings,
     SettingsError,
+    SqliteRecallSettings,
     SqliteStoreSettings,
     unknown_variables,
 )
@@ -31,6 +34,7 @@ from coachstream.settings import variables as v
 from coachstream.web.routes import Resource, match_path
 from coachstream.web.user_data import (
     ExportPosition,
+    ExportSource,
     PageLine,
     UserDataDeletedBody,
     decode_cursor,
@@ -40,6 +44,8 @@ from coachstream.web.user_data import (
 )
 
 _PAGE_LINE = b'{"type":"page",'
+_STARTS = (b'{"type":"record","kind":"', b'{"type":"complete","records":', _PAGE_LINE)
+"""How the first line of an export can begin."""
 
 
 class UserDataFailure(Exception):
@@ -49,8 +55,10 @@ class UserDataFailure(Exception):
 def settings_of(choice: BackendChoice, environment: Mapping[str, str], *, data_dir: Path) -> Settings:
     """The settings: the options, or else the environment, or else the defaults of `coachstream serve`.
 
+    Not to be called on an event loop.
+
     Raises:
-        UserDataFailure: they are invalid, a package is missing, or a database does not exist yet.
+        UserDataFailure: they are invalid, a package or the region is missing, or there is no database yet.
     """
     problems = unknown_variables(environment)
     try:
@@ -68,7 +76,10 @@ def settings_of(choice: BackendChoice, environment: Mapping[str, str], *, data_d
         raise UserDataFailure(
             f"There is no database {store.path}. --data names another folder, --store dynamodb a table."
         )
-    return settings
+    try:
+        return asyncio.run(in_a_region(settings))
+    except CannotServe as error:
+        raise UserDataFailure(str(error)) from error
 
 
 def require_chosen_recall(settings: Settings, choice: BackendChoice, environment: Mapping[str, str]) -> None:
@@ -87,13 +98,16 @@ def require_chosen_recall(settings: Settings, choice: BackendChoice, environment
         raise UserDataFailure("The vectors cannot be deleted: PINECONE_API_KEY is not set.")
 
 
-def place_of(settings: Settings) -> str:
-    """Where the data is, for a person."""
-    match settings.store:
-        case SqliteStoreSettings(path=path):
-            return f"the database {path}"
-        case DynamoDbSettings(table=table):
-            return f"the table {table}" + (f" in {settings.region}" if settings.region else "")
+def places_of(settings: Settings) -> str:
+    """Where a deletion deletes, for a person who is asked whether it may."""
+    match settings.recall:
+        case PineconeSettings(index_host=host):
+            vectors = f"vectors from the index {host}"
+        case SqliteRecallSettings(path=path):
+            vectors = f"vectors from the database {path}"
+        case RecallOff():
+            vectors = "no vectors"
+    return f"{settings.store_place}, and {vectors}"
 
 
 def check_user_id(user_id: str) -> None:
@@ -113,16 +127,16 @@ class Export:
         is_complete: whether everything was written.
     """
 
-    def __init__(self, user_id: str, position: ExportPosition) -> None:
+    def __init__(self, source: ExportSource, position: ExportPosition) -> None:
         """Begin or continue at a position."""
-        self._user_id = user_id
+        self._source = source
         self.position = position
         self.is_complete = False
 
     @property
     def cursor(self) -> str | None:
         """What continues the export; None if it has to begin at the beginning."""
-        return None if self.position.after is None else encode_cursor(self._user_id, self.position)
+        return None if self.position.after is None else encode_cursor(self._source, self.position)
 
     async def run(
         self, settings: Settings, write: Callable[[bytes], object], on_page: Callable[[int], object]
@@ -135,60 +149,83 @@ class Export:
         async with aclosing(Services(settings)) as services:
             while not self.is_complete:
                 with _failures("The export stopped"):
-                    page = await services.store.read_records(self._user_id, after=self.position.after)
+                    page = await services.store.read_records(self._source.user_id, after=self.position.after)
                 # So that the position is that of the output, also after Ctrl-C.
                 await run_shielded(self._write(page, write))
                 on_page(self.position.records)
 
     async def _write(self, page: RecordPage, write: Callable[[bytes], object]) -> None:
-        lines, position = encode_page(self._user_id, page, self.position)
+        lines, position = encode_page(self._source, page, self.position)
         await asyncio.to_thread(write, lines)
         records = self.position.records + len(page.records)
         self.is_complete = position is None
         self.position = position or msgspec.structs.replace(self.position, records=records)
 
 
-def export_at(user_id: str, cursor: str | None) -> Export:
+def export_at(user_id: str, settings: Settings, cursor: str | None) -> Export:
     """An export that continues at a cursor. Raises `UserDataFailure` if that is not understood."""
+    source = ExportSource(user_id, settings.store_place)
     try:
-        position = ExportPosition() if cursor is None else decode_cursor(user_id, cursor)
+        position = ExportPosition() if cursor is None else decode_cursor(source, cursor)
     except InvalidCursor:
-        raise UserDataFailure("--after is not a cursor of an export of this user.") from None
-    return Export(user_id, position)
+        raise UserDataFailure("--after is not a cursor of an export of this user from this place.") from None
+    return Export(source, position)
 
 
 @contextmanager
-def partial_file(user_id: str, path: Path) -> Iterator[tuple[Export, BinaryIO]]:
+def partial_file(user_id: str, settings: Settings, path: Path) -> Iterator[tuple[Export, BinaryIO]]:
     """Open `<path>.part`, behind the last whole page in it, and rename it once the export is complete.
 
     The file is private. What follows the last whole page, from an interrupted run, is written again.
 
     Raises:
-        UserDataFailure: the file exists, or belongs to another export.
+        UserDataFailure: the file exists, belongs to another export or program, or is being written.
         OSError: it cannot be written.
     """
-    if os.path.lexists(path):
-        raise UserDataFailure(f"{path} exists already. Choose another name, or delete it.")
     part = path.with_name(f"{path.name}.part")
-    with open(part, "a+b", opener=private_opener) as file:
-        cursor, end = _last_page(file)
+    _refuse_existing(path)
+    with open(part, "a+b", opener=_private_if_new) as file:
         try:
-            export = export_at(user_id, cursor)
-        except UserDataFailure:
-            raise UserDataFailure(f"{part} is of another export. Delete it to begin again.") from None
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserDataFailure(f"{part} is being written by another run.") from None
+        _refuse_existing(path)  # by a run that has ended since
+        try:
+            cursor, end = _last_page(file)
+            export = export_at(user_id, settings, cursor)
+        except (UserDataFailure, msgspec.DecodeError):
+            raise UserDataFailure(
+                f"{part} is of another export, or none. Choose another name, or delete it to begin again."
+            ) from None
+        os.fchmod(file.fileno(), FILE_MODE)
         file.truncate(end)
         yield export, file
         file.flush()
         os.fsync(file.fileno())
-    if export.is_complete:
-        part.rename(path)
+        if export.is_complete:
+            part.rename(path)
+
+
+def _refuse_existing(path: Path) -> None:
+    if os.path.lexists(path):
+        raise UserDataFailure(f"{path} exists already. Choose another name, or delete it.")
+
+
+def _private_if_new(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, FILE_MODE)
 
 
 def _last_page(file: BinaryIO) -> tuple[str | None, int]:
-    """The cursor of the last whole page in the file, and where that ends."""
+    """The cursor of the last whole page in the file, and where that ends.
+
+    Raises:
+        msgspec.DecodeError: the file is not the beginning of an export.
+    """
     cursor, end, read = None, 0, 0
     file.seek(0)
     for line in file:
+        if not read and not any(line.startswith(start[: len(line)]) for start in _STARTS):
+            raise msgspec.DecodeError
         read += len(line)
         if line.startswith(_PAGE_LINE) and line.endswith(b"\n"):
             cursor, end = msgspec.json.decode(line, type=PageLine).next, read

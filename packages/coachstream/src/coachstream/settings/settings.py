@@ -82,6 +82,15 @@ class Settings(msgspec.Struct, frozen=True):
         return next(iter(self._folders()), None)
 
     @property
+    def store_place(self) -> str:
+        """Where the records are, for a person: the table and its region, or the database."""
+        match self.store:
+            case SqliteStoreSettings(path=path):
+                return f"the database {path}"
+            case DynamoDbSettings(table=table):
+                return f"the table {table}" + (f" in {self.region}" if self.region else "")
+
+    @property
     def ticket_key(self) -> TicketKeySettings | None:
         """The key for tickets, or where it is; None if tickets are not configured."""
         if self.own_ticket_key is None and isinstance(self.identity, LocalIssuerSettings):

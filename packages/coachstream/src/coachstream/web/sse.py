@@ -13,10 +13,11 @@ The reader accepts the whole format, split into chunks anywhere.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import msgspec
+
+from coachstream.web.json_text import encode_json
 
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
 
@@ -34,8 +35,6 @@ KEEP_ALIVE = b": keep-alive\n"
 RETRY_MS = 1000
 """How long an `EventSource` waits before it reconnects."""
 
-_encoder = msgspec.json.Encoder()
-
 
 def encode_frame(frame: msgspec.Struct, *, event_id: str | None = None, retry_ms: int | None = None) -> bytes:
     """Encode one event: `data: <JSON on one line>`, its other fields and a blank line, in UTF-8.
@@ -43,19 +42,12 @@ def encode_frame(frame: msgspec.Struct, *, event_id: str | None = None, retry_ms
     A lone surrogate, which UTF-8 cannot encode, is sent as its JSON escape: the halves of a pair in two
     chunks form a character again when a JavaScript client joins them.
     """
-    lines = [b"data: " + _json(frame)]
+    lines = [b"data: " + encode_json(frame)]
     if retry_ms is not None:
         lines.append(b"retry: %d" % retry_ms)
     if event_id is not None:
         lines.append(b"id: " + event_id.encode())
     return b"\n".join(lines) + b"\n\n"
-
-
-def _json(frame: msgspec.Struct) -> bytes:
-    try:
-        return _encoder.encode(frame)
-    except UnicodeEncodeError:
-        return json.dumps(msgspec.to_builtins(frame), separators=(",", ":")).encode("ascii")
 
 
 class SseReader:

@@ -10,12 +10,14 @@ import base64
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 
 from coachstream.conversation.errors import CoachStreamError, InvalidCursor
 from coachstream.conversation.user_data import DeletionReport, RecordPage
 from coachstream.web.conversations import SuccessBody
+from coachstream.web.json_text import encode_json
 from lambda_streaming.function_url.event import FunctionUrlEvent
 
 CONTENT_TYPE = "application/x-ndjson; charset=utf-8"
@@ -71,6 +73,18 @@ class ErrorLine(msgspec.Struct, frozen=True, tag="error"):
 Line = RecordLine | PageLine | CompleteLine | ReconnectLine | ErrorLine
 
 
+class ExportSource(msgspec.Struct, frozen=True):
+    """What is exported.
+
+    Attributes:
+        user_id: whose records.
+        place: where they are; a cursor of another table or database is not understood.
+    """
+
+    user_id: str
+    place: str
+
+
 class ExportPosition(msgspec.Struct, frozen=True):
     """How far an export has come.
 
@@ -101,15 +115,16 @@ class UserDataDeletedBody(SuccessBody, frozen=True, kw_only=True, rename="camel"
 
 
 _encoder = msgspec.json.Encoder(order="deterministic")
+_decode_position = msgspec.json.Decoder(tuple[str, Annotated[int, msgspec.Meta(ge=0)]]).decode
 
 
 def encode_line(line: Line) -> bytes:
     """The line with its line break. JSON escapes those within texts."""
-    return _encoder.encode(line) + b"\n"
+    return encode_json(line, _encoder) + b"\n"
 
 
 def encode_page(
-    user_id: str, page: RecordPage, position: ExportPosition
+    source: ExportSource, page: RecordPage, position: ExportPosition
 ) -> tuple[bytes, ExportPosition | None]:
     """The lines of the page behind a position, and the position behind it; None at the end of the export."""
     lines = [encode_line(RecordLine(record.kind, record.id, record.data)) for record in page.records]
@@ -117,7 +132,7 @@ def encode_page(
     if page.next is None:
         return b"".join((*lines, encode_line(CompleteLine(count)))), None
     position = ExportPosition(page.next, count)
-    return b"".join((*lines, encode_line(PageLine(encode_cursor(user_id, position))))), position
+    return b"".join((*lines, encode_line(PageLine(encode_cursor(source, position))))), position
 
 
 def error_line(error: CoachStreamError) -> ErrorLine:
@@ -135,17 +150,17 @@ def user_data_deleted(report: DeletionReport) -> UserDataDeletedBody:
     )
 
 
-def encode_cursor(user_id: str, position: ExportPosition) -> str:
-    """A cursor that says how far a user's export has come.
+def encode_cursor(source: ExportSource, position: ExportPosition) -> str:
+    """A cursor that says how far an export has come.
 
-    It has a digest, so that one that was cut off, altered, or belongs to another user is not understood.
+    It has a digest, so that one that was cut off, altered, or belongs to another source is not understood.
     """
     content = msgspec.json.encode((position.after, position.records))
-    return base64.urlsafe_b64encode(_digest(user_id, content) + content).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(_digest(source, content) + content).rstrip(b"=").decode()
 
 
-def decode_cursor(user_id: str, cursor: str) -> ExportPosition:
-    """The position that a cursor of this user names.
+def decode_cursor(source: ExportSource, cursor: str) -> ExportPosition:
+    """The position that a cursor of this source names.
 
     Raises:
         InvalidCursor: it is not understood.
@@ -154,12 +169,15 @@ def decode_cursor(user_id: str, cursor: str) -> ExportPosition:
         raise InvalidCursor
     decoded = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
     digest, content = decoded[:_DIGEST_BYTES], decoded[_DIGEST_BYTES:]
-    if digest != _digest(user_id, content):
+    if digest != _digest(source, content):
         raise InvalidCursor
-    return ExportPosition(*msgspec.json.decode(content, type=tuple[str, int]))
+    try:
+        return ExportPosition(*_decode_position(content))
+    except msgspec.DecodeError:
+        raise InvalidCursor from None
 
 
-def position_of(event: FunctionUrlEvent, user_id: str) -> ExportPosition:
+def position_of(event: FunctionUrlEvent, source: ExportSource) -> ExportPosition:
     """Where the request wants to go on; the beginning if it does not say.
 
     Raises:
@@ -170,11 +188,11 @@ def position_of(event: FunctionUrlEvent, user_id: str) -> ExportPosition:
         case ():
             return ExportPosition()
         case (cursor,):
-            return decode_cursor(user_id, cursor)
+            return decode_cursor(source, cursor)
         case _:
             raise InvalidCursor
 
 
-def _digest(user_id: str, content: bytes) -> bytes:
-    owner = hashlib.sha256(user_id.encode()).digest()
-    return hashlib.sha256(owner + content).digest()[:_DIGEST_BYTES]
+def _digest(source: ExportSource, content: bytes) -> bytes:
+    covered = msgspec.json.encode((source.user_id, source.place)) + content
+    return hashlib.sha256(covered).digest()[:_DIGEST_BYTES]

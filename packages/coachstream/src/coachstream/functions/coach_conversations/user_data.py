@@ -7,17 +7,19 @@ import logging
 from functools import partial
 from http import HTTPStatus
 
-from coachstream.conversation.errors import DeadlineExceeded
-from coachstream.conversation.user_data import RecordPage, delete_user_data
+from coachstream.conversation.errors import DeadlineExceeded, StorageUnavailable
+from coachstream.conversation.user_data import RecordPage, VectorStore, delete_user_data
 from coachstream.functions.json_response import JsonResponse, Responder
 from coachstream.functions.refusal import as_coachstream_error
 from coachstream.observability.invocation import Invocation
 from coachstream.services import Services
+from coachstream.settings import RecallOff
 from coachstream.turns import Turns
 from coachstream.web.routes import Route
 from coachstream.web.user_data import (
     RESPONSE_HEADERS,
     ExportPosition,
+    ExportSource,
     ReconnectLine,
     encode_cursor,
     encode_line,
@@ -50,12 +52,13 @@ async def export(
         DeadlineExceeded: there is no time even for one page.
         StorageUnavailable: the store failed.
     """
-    position = position_of(event, route.user_id)
+    source = ExportSource(route.user_id, services.settings.store_place)
+    position = position_of(event, source)
     stop_at = _stop_at(event, services)
-    page = await _read(route.user_id, position, services, stop_at)
+    page = await _read(source, position, services, stop_at)
     if page is None:
         raise DeadlineExceeded("no page could be read in time")
-    return partial(_stream, route.user_id, position, page, stop_at, services, invocation)
+    return partial(_stream, source, position, page, stop_at, services, invocation)
 
 
 async def delete(event: FunctionUrlEvent, route: Route, services: Services) -> JsonResponse:
@@ -67,14 +70,27 @@ async def delete(event: FunctionUrlEvent, route: Route, services: Services) -> J
     report = await delete_user_data(
         route.user_id,
         store=services.store,
-        recall=services.recall,
+        recall=_vectors(services),
         within_s=_stop_at(event, services) - services.clock.monotonic(),
     )
     return JsonResponse(HTTPStatus.OK, user_data_deleted(report))
 
 
+class _Unreachable:
+    """An index whose key is missing, so that its vectors stay."""
+
+    async def forget_user(self, user_id: str) -> None:  # noqa: ARG002 (whoever it is)
+        raise StorageUnavailable("PINECONE_API_KEY is not set")
+
+
+def _vectors(services: Services) -> VectorStore | None:
+    recall = services.settings.recall
+    is_unreachable = isinstance(recall, RecallOff) and recall.is_key_missing
+    return _Unreachable() if is_unreachable else services.recall
+
+
 async def _stream(
-    user_id: str,
+    source: ExportSource,
     position: ExportPosition,
     page: RecordPage,
     stop_at: float,
@@ -87,7 +103,7 @@ async def _stream(
     sent = 0
     try:
         while True:
-            lines, position_after = encode_page(user_id, page, position)
+            lines, position_after = encode_page(source, page, position)
             if position_after is None:
                 await http.end(lines)
                 return
@@ -96,14 +112,14 @@ async def _stream(
             next_page = None
             if sent < MOST_RESPONSE_BYTES:
                 try:
-                    next_page = await _read(user_id, position, services, stop_at)
+                    next_page = await _read(source, position, services, stop_at)
                 except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
                     failure = as_coachstream_error(error, logger)
                     invocation.error = failure.code
                     await http.end(encode_line(error_line(failure)))
                     return
             if next_page is None:
-                await http.end(encode_line(ReconnectLine(encode_cursor(user_id, position))))
+                await http.end(encode_line(ReconnectLine(encode_cursor(source, position))))
                 return
             page = next_page
     except ResponseBroken:
@@ -111,12 +127,12 @@ async def _stream(
 
 
 async def _read(
-    user_id: str, position: ExportPosition, services: Services, stop_at: float
+    source: ExportSource, position: ExportPosition, services: Services, stop_at: float
 ) -> RecordPage | None:
     """The page behind a position; None if it cannot be read in time."""
     try:
         async with asyncio.timeout(stop_at - services.clock.monotonic()) as limit:
-            return await services.store.read_records(user_id, after=position.after)
+            return await services.store.read_records(source.user_id, after=position.after)
     except TimeoutError:
         if not limit.expired():
             raise

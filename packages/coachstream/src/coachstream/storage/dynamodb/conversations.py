@@ -15,7 +15,6 @@ from coachstream.conversation.model import (
     format_timestamp,
 )
 from coachstream.conversation.ports import NewSummary
-from coachstream.conversation.run_log import tombstone
 from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.storage.dynamodb.counter_repair import repair_counter
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended, RequestRefused
@@ -277,11 +276,11 @@ class DynamoDbConversations:
                 tombstone_key = None
                 writes[Step.UNFINISHED_RUN] = deleting(key, None, None)
             else:
-                last = await self._logs.last(key, unfinished.run_id)
-                end = self._logs.put_entry(key, unfinished.run_id, tombstone(last, secrets.token_hex(8)))
-                tombstone_key = str(end.item["sk"])
+                end = await self._logs.put_tombstone(key, unfinished.run_id, secrets.token_hex(8))
+                tombstone_key = None if end is None else str(end.item["sk"])
                 writes[Step.UNFINISHED_RUN] = deleting(key, unfinished.run_id, tombstone_key)
-                writes[Step.ENTRY] = end
+                if end is not None:
+                    writes[Step.ENTRY] = end
             try:
                 await self._table.transact(writes)
             except TransactionCancelled as cancelled:

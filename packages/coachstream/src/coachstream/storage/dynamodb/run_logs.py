@@ -6,14 +6,17 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime, timedelta
 
+import msgspec
+
 from coachstream.conversation.errors import ConversationNotFound, RunNotFound, StorageUnavailable
 from coachstream.conversation.model import ConversationKey
-from coachstream.conversation.run_log import LogEntry, is_tombstone
+from coachstream.conversation.run_log import LogEntry, is_tombstone, tombstone
 from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended
 from coachstream.storage.dynamodb.items import expiry
 from coachstream.storage.dynamodb.keys import (
     MOST_ENTRIES,
+    SEPARATOR,
     ItemKey,
     conversation_key,
     end_of,
@@ -46,6 +49,20 @@ class RunLogs:
         """The write that appends an entry if its number is free, and otherwise returns the existing one."""
         item = log_entry_item(key, run_id, entry, ttl=expiry(self._now() + LOGS_KEPT_FOR))
         return Put(item, IS_NOT_THERE, returns_existing=True)
+
+    async def put_tombstone(self, key: ConversationKey, run_id: str, writer: str) -> Put | None:
+        """The write that appends a tombstone to a log, also behind an entry that cannot be read.
+
+        Returns:
+            The write; None for an id that no run can have.
+        """
+        try:
+            first, last = (log_entry_key(key, run_id, number) for number in (0, MOST_ENTRIES - 1))
+        except RunNotFound:
+            return None
+        newest = Range(first.pk, first.sk, last.sk, newest_first=True)
+        page, _ = await self._table.query_page(newest, limit=1)
+        return self.put_entry(key, run_id, _tombstone_behind(page[0] if page else None, writer))
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
         """Append an entry; return None if it is in the log, else the existing entry with its number.
@@ -120,3 +137,13 @@ class RunLogs:
         async for item in self._table.query(span, consistent=True):
             if is_of_coach(item, key):
                 yield item
+
+
+def _tombstone_behind(newest: Item | None, writer: str) -> LogEntry:
+    if newest is None:
+        return tombstone(None, writer)
+    try:
+        return tombstone(parse_log_entry(newest), writer)
+    except StorageUnavailable:  # malformed, or of a later version, whose lease holder may still write
+        number = str(newest["sk"]).rpartition(SEPARATOR)[2]
+        return msgspec.structs.replace(tombstone(None, writer), number=int(number) + 1)

@@ -26,7 +26,7 @@ from coachstream.storage.dynamodb.keys import (
 )
 from coachstream.storage.dynamodb.log_items import parse_log_entry
 from coachstream.storage.dynamodb.requests import key_of
-from coachstream.storage.dynamodb.table_client import Range, TableClient
+from coachstream.storage.dynamodb.table_client import MAX_SORT_KEY_BYTES, Range, TableClient
 
 _POSITION = "dynamodb:"
 """Begins a position, whose rest is the sort key of the last item: another store's position is refused."""
@@ -143,7 +143,7 @@ def _position_of(key: object) -> str:
 
 def _sort_key_in(position: str) -> str:
     sk = position.removeprefix(_POSITION)
-    if not position.startswith(_POSITION) or not sk:
+    if not position.startswith(_POSITION) or not 0 < len(sk.encode()) <= MAX_SORT_KEY_BYTES:
         raise InvalidCursor
     return sk
 
