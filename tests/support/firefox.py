@@ -1,0 +1,190 @@
+"""The installed Firefox, operated through its WebDriver BiDi socket.
+
+Playwright operates a Firefox of its own only, which no package registry has: its access to the stock browser
+sends `emulation.setMediaFeaturesOverride`, which Firefox 153 does not know (Playwright 1.65, November 2026).
+
+See https://www.w3.org/TR/webdriver-bidi/ (read on 2026-11-28).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import re
+import shutil
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from support.engines import EnginePage, ScriptError, browser_home
+from support.patience import PATIENCE_S
+
+FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
+#: Every request that does not go to this machine goes to a proxy that is not there. The remote agent itself
+#: switches off updates, telemetry and whatever else would make a test depend on the time of day.
+PREFERENCES: dict[str, str | int | bool] = {
+    "network.proxy.type": 1,
+    "network.proxy.http": "127.0.0.1",
+    "network.proxy.http_port": 9,
+    "network.proxy.ssl": "127.0.0.1",
+    "network.proxy.ssl_port": 9,
+    "network.proxy.no_proxies_on": "127.0.0.1, localhost",
+    "network.captive-portal-service.enabled": False,
+    "network.connectivity-service.enabled": False,
+    "network.dns.disabled": True,
+    "network.trr.mode": 5,
+    "app.normandy.enabled": False,
+    "app.update.disabledForTesting": True,
+    "browser.safebrowsing.update.enabled": False,
+    "browser.startup.page": 0,
+    "datareporting.policy.dataSubmissionEnabled": False,
+    "dom.push.connection.enabled": False,
+    "extensions.getAddons.cache.enabled": False,
+    "extensions.systemAddon.update.enabled": False,
+    "services.settings.server": "data:,",
+    "toolkit.telemetry.enabled": False,
+    "intl.accept_languages": "en-GB",
+    # Documents of several test servers need no processes of their own.
+    "fission.autostart": False,
+    "dom.ipc.processCount": 1,
+    "dom.ipc.processPrelaunch.enabled": False,
+}
+
+
+class BidiError(Exception):
+    """Raised when the browser refuses a command."""
+
+
+class BidiSession:
+    """A session of WebDriver BiDi. Any number of commands may wait for their results."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._numbers = itertools.count(1)
+        self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+
+    async def send(self, method: str, **params: object) -> dict[str, Any]:
+        """The result of a command.
+
+        Raises:
+            BidiError: the browser refused it, or has gone.
+        """
+        number = next(self._numbers)
+        result = self._waiting[number] = asyncio.get_running_loop().create_future()
+        await self._socket.send_json({"id": number, "method": method, "params": params})
+        return await result
+
+    async def receive(self) -> None:
+        """Hand out results until the browser closes the socket."""
+        async for message in self._socket:
+            reply = json.loads(message.data)
+            waiting = self._waiting.pop(reply.get("id"), None)
+            if waiting is None or waiting.done():
+                continue
+            if reply["type"] == "success":
+                waiting.set_result(reply["result"])
+            else:
+                waiting.set_exception(BidiError(f"{reply['error']}: {reply['message']}"))
+        for waiting in self._waiting.values():
+            if not waiting.done():
+                waiting.set_exception(BidiError("the browser has gone"))
+
+
+class FirefoxPage(EnginePage):
+    """A page in Firefox."""
+
+    def __init__(self, session: BidiSession, context: str) -> None:
+        self._session = session
+        self._context = context
+
+    async def open(self, url: str) -> None:
+        await self._session.send("browsingContext.navigate", context=self._context, url=url, wait="complete")
+
+    async def reload(self) -> None:
+        await self._session.send("browsingContext.reload", context=self._context, wait="complete")
+
+    async def evaluate(self, function: str, argument: object = None) -> Any:  # noqa: ANN401
+        try:
+            reply = await self._session.send(
+                "script.callFunction",
+                functionDeclaration=f"async (argument) => "
+                f"JSON.stringify({{ value: await ({function})(JSON.parse(argument)) }})",
+                arguments=[{"type": "string", "value": json.dumps(argument)}],
+                awaitPromise=True,
+                target={"context": self._context},
+            )
+        except BidiError as error:
+            raise ScriptError(str(error)) from error
+        if reply["type"] == "exception":
+            raise ScriptError(reply["exceptionDetails"]["text"])
+        return json.loads(reply["result"]["value"]).get("value")
+
+    async def enter(self, text: str) -> None:
+        keys = [*text, "\ue007"]
+        pressed = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+        keyboard = {"type": "key", "id": "keyboard", "actions": pressed}
+        await self._session.send("input.performActions", context=self._context, actions=[keyboard])
+
+    async def network_returns(self) -> None:
+        """Disconnect the page from the network for a moment."""
+        for conditions in ({"type": "offline"}, None):
+            await self._session.send(
+                "emulation.setNetworkConditions", networkConditions=conditions, contexts=[self._context]
+            )
+
+
+@asynccontextmanager
+async def page() -> AsyncIterator[EnginePage]:
+    """A page in a Firefox with a profile of its own."""
+    async with browser_home() as (home, environment):
+        lines = (f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in PREFERENCES.items())
+        (home / "user.js").write_text("".join(lines))
+        process = await asyncio.create_subprocess_exec(
+            str(FIREFOX),
+            "--headless",
+            "--no-remote",
+            "--profile",
+            str(home),
+            "--remote-debugging-port=0",
+            stdout=DEVNULL,
+            stderr=PIPE,
+            env={**environment, "MOZ_CRASHREPORTER_DISABLE": "1"},
+        )
+        address = await _address(process)
+        log = asyncio.create_task(_discard(process))
+        async with aiohttp.ClientSession() as http, http.ws_connect(f"{address}/session", max_msg_size=0) as socket:
+            session = BidiSession(socket)
+            receiving = asyncio.create_task(session.receive())
+            await session.send("session.new", capabilities={})
+            (first,) = (await session.send("browsingContext.getTree"))["contexts"]
+            try:
+                yield FirefoxPage(session, first["context"])
+            finally:
+                await session.send("browser.close")
+                await receiving
+        async with asyncio.timeout(PATIENCE_S):
+            await process.wait()
+            await log
+
+
+async def _address(process: Process) -> str:
+    assert process.stderr is not None
+    printed = ""
+    async with asyncio.timeout(PATIENCE_S):
+        while line := (await process.stderr.readline()).decode():
+            if found := re.search(r"WebDriver BiDi listening on (ws://\S+)", line):
+                return found[1]
+            printed += line
+    raise RuntimeError(f"Firefox ended before it listened: {printed}")
+
+
+async def _discard(process: Process) -> None:
+    """Read what is printed, so that the browser never waits for a full pipe."""
+    assert process.stderr is not None
+    while await process.stderr.read(65_536):
+        pass
