@@ -1,4 +1,4 @@
-"""A real browser, shared by the tests of a module, and a real running service."""
+"""Real browsers, each shared by the tests of a module, and a real running service."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.chat_page import CHROMIUM, Tab, chromium, new_tab
-from support.engines import Engine, EnginePage
+from support.engine_page import EnginePage
+from support.engines import ENGINES, Engine
 from support.serving import Serving, Silent, serving, silent_server
 
 if TYPE_CHECKING:
@@ -57,12 +58,12 @@ async def browser() -> AsyncIterator[Browser]:
         yield running
 
 
-@pytest.fixture(scope="module", params=Engine, ids=lambda engine: engine.value)
+@pytest.fixture(scope="module", params=ENGINES, ids=lambda engine: engine.name)
 async def page(request: pytest.FixtureRequest) -> AsyncIterator[EnginePage]:
     """A page in each engine; the tests of a module share it."""
     engine: Engine = request.param
-    if (missing := engine.missing()) is not None:
-        pytest.skip(f"needs {missing}")
+    if not engine.is_installed:
+        pytest.skip(f"needs {engine.needs}")
     async with engine.page() as opened:
         yield opened
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.engines import EnginePage
+from support.engine_page import EnginePage
 from support.scripted_stream import (
     KEEP_ALIVE,
     NOTHING_LEFT,
@@ -90,8 +90,8 @@ window.read = async ({ call, leaveAt, ...options }) => {
 };
 }"""
 
-#: Stops the page's clock, so that no machine is too slow for a test that lets time pass. Each timer that is due
-#: runs as a task of its own, as in a browser.
+#: Stops the page's clock, so that no machine is too slow for a test. Each timer that becomes due when the
+#: test lets time pass runs in a task of its own, as it does in a browser.
 STOP_THE_CLOCK = """() => {
   let now = performance.now();
   let lastTimer = 0;
@@ -110,12 +110,11 @@ STOP_THE_CLOCK = """() => {
   window.passTime = async (ms) => {
     const end = now + ms;
     for (;;) {
-      const due = [...timers].filter(([, { at }]) => at <= end).sort(([, one], [, other]) => one.at - other.at);
-      if (due.length === 0) break;
-      const [timer, { at, run }] = due[0];
-      timers.delete(timer);
-      now = at;
-      run();
+      const [next] = [...timers].sort(([, one], [, other]) => one.at - other.at);
+      if (next === undefined || next[1].at > end) break;
+      timers.delete(next[0]);
+      now = next[1].at;
+      next[1].run();
       await anotherTask();
     }
     now = end;
@@ -655,7 +654,9 @@ async def test_a_refused_message_is_not_retried(page: EnginePage) -> None:
     ],
     ids=["a page", "no JSON", "no object", "no text", "a refusal of a proxy", "a refusal"],
 )
-async def test_a_permanent_error_is_not_retried(page: EnginePage, answer: ScriptedResponse, seen: str) -> None:
+async def test_a_permanent_error_is_not_retried(
+    page: EnginePage, answer: ScriptedResponse, seen: str
+) -> None:
     """A malformed response or a permanent refusal ends the read at once."""
     async with reading(page, answer) as reader:
         assert (await reader.start())[-1] == seen

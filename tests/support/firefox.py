@@ -1,7 +1,7 @@
 """The installed Firefox, operated through its WebDriver BiDi socket.
 
-Playwright operates a Firefox of its own only, which no package registry has: its access to the stock browser
-sends `emulation.setMediaFeaturesOverride`, which Firefox 153 does not know (Playwright 1.65, November 2026).
+Playwright 1.65 needs a Firefox of its own, which no package registry has: its channel for the stock browser
+sends `emulation.setMediaFeaturesOverride`, which Firefox ESR 153 does not implement (tried on 2026-11-28).
 
 See https://www.w3.org/TR/webdriver-bidi/ (read on 2026-11-28).
 """
@@ -16,40 +16,29 @@ import shutil
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from support.engines import EnginePage, ScriptError, browser_home
+from support.engine_page import EnginePage, ScriptError, browser_home
 from support.patience import PATIENCE_S
 
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
-#: Every request that does not go to this machine goes to a proxy that is not there. The remote agent itself
-#: switches off updates, telemetry and whatever else would make a test depend on the time of day.
+#: The proxy of every request that does not go to this machine: nothing listens there.
+NO_PROXY, NO_PORT = "127.0.0.1", 9
+#: The remote agent itself switches off updates, telemetry and more of that kind.
 PREFERENCES: dict[str, str | int | bool] = {
     "network.proxy.type": 1,
-    "network.proxy.http": "127.0.0.1",
-    "network.proxy.http_port": 9,
-    "network.proxy.ssl": "127.0.0.1",
-    "network.proxy.ssl_port": 9,
+    "network.proxy.http": NO_PROXY,
+    "network.proxy.http_port": NO_PORT,
+    "network.proxy.ssl": NO_PROXY,
+    "network.proxy.ssl_port": NO_PORT,
     "network.proxy.no_proxies_on": "127.0.0.1, localhost",
-    "network.captive-portal-service.enabled": False,
-    "network.connectivity-service.enabled": False,
     "network.dns.disabled": True,
-    "network.trr.mode": 5,
-    "app.normandy.enabled": False,
-    "app.update.disabledForTesting": True,
-    "browser.safebrowsing.update.enabled": False,
-    "browser.startup.page": 0,
-    "datareporting.policy.dataSubmissionEnabled": False,
-    "dom.push.connection.enabled": False,
-    "extensions.getAddons.cache.enabled": False,
-    "extensions.systemAddon.update.enabled": False,
+    "network.trr.mode": 5,  # no DNS over HTTPS
     "services.settings.server": "data:,",
-    "toolkit.telemetry.enabled": False,
-    "intl.accept_languages": "en-GB",
-    # Documents of several test servers need no processes of their own.
+    "browser.startup.page": 0,  # an empty one, not one with rights of its own
+    # One process for all pages: tests use one page at a time.
     "fission.autostart": False,
     "dom.ipc.processCount": 1,
     "dom.ipc.processPrelaunch.enabled": False,
@@ -75,15 +64,16 @@ class BidiSession:
             BidiError: the browser refused it, or has gone.
         """
         number = next(self._numbers)
-        result = self._waiting[number] = asyncio.get_running_loop().create_future()
+        result: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = result
         await self._socket.send_json({"id": number, "method": method, "params": params})
         return await result
 
     async def receive(self) -> None:
         """Hand out results until the browser closes the socket."""
         async for message in self._socket:
-            reply = json.loads(message.data)
-            waiting = self._waiting.pop(reply.get("id"), None)
+            reply: dict[str, Any] = json.loads(message.data)
+            waiting = self._waiting.pop(reply.get("id", 0), None)
             if waiting is None or waiting.done():
                 continue
             if reply["type"] == "success":
@@ -142,7 +132,9 @@ class FirefoxPage(EnginePage):
 async def page() -> AsyncIterator[EnginePage]:
     """A page in a Firefox with a profile of its own."""
     async with browser_home() as (home, environment):
-        lines = (f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in PREFERENCES.items())
+        lines = (
+            f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in PREFERENCES.items()
+        )
         (home / "user.js").write_text("".join(lines))
         process = await asyncio.create_subprocess_exec(
             str(FIREFOX),
@@ -157,7 +149,10 @@ async def page() -> AsyncIterator[EnginePage]:
         )
         address = await _address(process)
         log = asyncio.create_task(_discard(process))
-        async with aiohttp.ClientSession() as http, http.ws_connect(f"{address}/session", max_msg_size=0) as socket:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.ws_connect(f"{address}/session", max_msg_size=0) as socket,
+        ):
             session = BidiSession(socket)
             receiving = asyncio.create_task(session.receive())
             await session.send("session.new", capabilities={})

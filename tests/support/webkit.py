@@ -1,7 +1,8 @@
 """WebKitGTK's MiniBrowser, operated by WebKitWebDriver.
 
-See https://www.w3.org/TR/webdriver2/ (read on 2026-11-28). WebKitGTK 2.50 implements the classic protocol, whose
-commands follow one another: a script that waits would block all others, so promises are polled.
+Its commands follow one another, so a script that waits would block all others: promises are polled.
+
+See https://www.w3.org/TR/webdriver2/ (read on 2026-11-28).
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import asyncio
 import itertools
 import json
 import os
+import shutil
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -19,13 +21,16 @@ from typing import Any
 import aiohttp
 import psutil
 
-from support.engines import LOOK_EVERY_S, EnginePage, ScriptError, browser_home
+from support.engine_page import LOOK_EVERY_S, EnginePage, ScriptError, browser_home
 from support.patience import PATIENCE_S
 
 DRIVER = "WebKitWebDriver"
 DISPLAY_SERVER = "Xvfb"
 #: Debian's place for it; it is not on the PATH. The newest API version first.
 MINI_BROWSER = next(iter(sorted(Path("/usr/lib").glob("*/webkit2gtk-4.*/MiniBrowser"), reverse=True)), None)
+
+#: Every request that does not go to this machine goes to a proxy, and nothing listens there.
+NO_NETWORK = ("--proxy=http://127.0.0.1:9", "--ignore-host=127.0.0.1")
 
 CALL = """
 const [number, argument] = arguments;
@@ -44,6 +49,11 @@ const [number] = arguments;
 if (!window.settled?.has(number)) return JSON.stringify({ error: "the document has gone" });
 return JSON.stringify(window.settled.get(number));
 """
+
+
+def is_installed() -> bool:
+    """Whether the browser, its driver and a display server are there."""
+    return MINI_BROWSER is not None and None not in map(shutil.which, (DRIVER, DISPLAY_SERVER))
 
 
 class WebDriverError(Exception):
@@ -70,7 +80,7 @@ class WebKitPage(EnginePage):
 
     async def start(self) -> None:
         """Start the browser."""
-        browser = {"binary": str(MINI_BROWSER), "args": ["--automation"]}
+        browser = {"binary": str(MINI_BROWSER), "args": ["--automation", *NO_NETWORK]}
         capabilities = {"alwaysMatch": {"webkitgtk:browserOptions": browser}}
         created = await self.command("POST", "/session", capabilities=capabilities)
         self._session = f"/session/{created['sessionId']}"
@@ -103,7 +113,9 @@ class WebKitPage(EnginePage):
     async def enter(self, text: str) -> None:
         keys = [*text, "\ue007"]
         pressed = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
-        await self.command("POST", "/actions", actions=[{"type": "key", "id": "keyboard", "actions": pressed}])
+        await self.command(
+            "POST", "/actions", actions=[{"type": "key", "id": "keyboard", "actions": pressed}]
+        )
 
 
 @asynccontextmanager
@@ -111,7 +123,11 @@ async def page() -> AsyncIterator[EnginePage]:
     """A page in a MiniBrowser on a display of its own; it keeps no data."""
     async with browser_home() as (_, environment), _display(environment) as display:
         driver = await asyncio.create_subprocess_exec(
-            DRIVER, "--port=0", stdout=DEVNULL, stderr=DEVNULL, env={**environment, "DISPLAY": display, "NO_AT_BRIDGE": "1"}
+            DRIVER,
+            "--port=0",
+            stdout=DEVNULL,
+            stderr=DEVNULL,
+            env={**environment, "DISPLAY": display, "NO_AT_BRIDGE": "1"},
         )
         try:
             async with aiohttp.ClientSession(f"http://127.0.0.1:{await _port(driver)}") as http:
@@ -131,7 +147,16 @@ async def _display(environment: Mapping[str, str]) -> AsyncIterator[str]:
     """A screen in memory. The server takes a free number, and prints it when it is ready."""
     reading, writing = os.pipe()
     try:
-        command = (DISPLAY_SERVER, "-displayfd", str(writing), "-nolisten", "tcp", "-screen", "0", "1280x800x24")
+        command = (
+            DISPLAY_SERVER,
+            "-displayfd",
+            str(writing),
+            "-nolisten",
+            "tcp",
+            "-screen",
+            "0",
+            "1280x800x24",
+        )
         server = await asyncio.create_subprocess_exec(
             *command, pass_fds=[writing], stdout=DEVNULL, stderr=DEVNULL, env=environment
         )
