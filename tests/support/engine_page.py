@@ -55,8 +55,15 @@ class EnginePage(ABC):
                 await asyncio.sleep(LOOK_EVERY_S)
 
     async def network_returns(self) -> None:
-        """Let the page notice that the network is back. The engine may not be able to go offline before."""
+        """Notify the page that the network is back; an engine that can disconnects it first."""
         await self.evaluate("() => { dispatchEvent(new Event('online')); }")
+
+
+def typing(text: str) -> list[dict[str, object]]:
+    """What both WebDriver protocols perform to type a text and press Enter."""
+    keys = [*text, "\ue007"]
+    pressed = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
+    return [{"type": "key", "id": "keyboard", "actions": pressed}]
 
 
 @asynccontextmanager

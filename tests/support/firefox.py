@@ -13,14 +13,15 @@ import itertools
 import json
 import re
 import shutil
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import DEVNULL, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from support.engine_page import EnginePage, ScriptError, browser_home
+from support.engine_page import LOOK_EVERY_S, EnginePage, ScriptError, browser_home, typing
 from support.patience import PATIENCE_S
 
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
@@ -56,6 +57,7 @@ class BidiSession:
         self._socket = socket
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._is_over = False
 
     async def send(self, method: str, **params: object) -> dict[str, Any]:
         """The result of a command.
@@ -63,6 +65,8 @@ class BidiSession:
         Raises:
             BidiError: the browser refused it, or has gone.
         """
+        if self._is_over:
+            raise BidiError("the browser has gone")
         number = next(self._numbers)
         result: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self._waiting[number] = result
@@ -71,18 +75,23 @@ class BidiSession:
 
     async def receive(self) -> None:
         """Hand out results until the browser closes the socket."""
-        async for message in self._socket:
-            reply: dict[str, Any] = json.loads(message.data)
-            waiting = self._waiting.pop(reply.get("id", 0), None)
-            if waiting is None or waiting.done():
-                continue
-            if reply["type"] == "success":
-                waiting.set_result(reply["result"])
-            else:
-                waiting.set_exception(BidiError(f"{reply['error']}: {reply['message']}"))
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(BidiError("the browser has gone"))
+        try:
+            async for message in self._socket:
+                self._hand_out(json.loads(message.data))
+        finally:
+            self._is_over = True
+            for waiting in self._waiting.values():
+                if not waiting.done():
+                    waiting.set_exception(BidiError("the browser has gone"))
+
+    def _hand_out(self, reply: dict[str, Any]) -> None:
+        waiting = self._waiting.pop(reply.get("id", 0), None)
+        if waiting is None or waiting.done():
+            return
+        if reply["type"] == "success":
+            waiting.set_result(reply["result"])
+        else:
+            waiting.set_exception(BidiError(f"{reply['error']}: {reply['message']}"))
 
 
 class FirefoxPage(EnginePage):
@@ -115,10 +124,7 @@ class FirefoxPage(EnginePage):
         return json.loads(reply["result"]["value"]).get("value")
 
     async def enter(self, text: str) -> None:
-        keys = [*text, "\ue007"]
-        pressed = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
-        keyboard = {"type": "key", "id": "keyboard", "actions": pressed}
-        await self._session.send("input.performActions", context=self._context, actions=[keyboard])
+        await self._session.send("input.performActions", context=self._context, actions=typing(text))
 
     async def network_returns(self) -> None:
         """Disconnect the page from the network for a moment."""
@@ -136,50 +142,44 @@ async def page() -> AsyncIterator[EnginePage]:
             f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in PREFERENCES.items()
         )
         (home / "user.js").write_text("".join(lines))
-        process = await asyncio.create_subprocess_exec(
-            str(FIREFOX),
-            "--headless",
-            "--no-remote",
-            "--profile",
-            str(home),
-            "--remote-debugging-port=0",
-            stdout=DEVNULL,
-            stderr=PIPE,
-            env={**environment, "MOZ_CRASHREPORTER_DISABLE": "1"},
-        )
-        address = await _address(process)
-        log = asyncio.create_task(_discard(process))
-        async with (
-            aiohttp.ClientSession() as http,
-            http.ws_connect(f"{address}/session", max_msg_size=0) as socket,
-        ):
-            session = BidiSession(socket)
-            receiving = asyncio.create_task(session.receive())
-            await session.send("session.new", capabilities={})
-            (first,) = (await session.send("browsingContext.getTree"))["contexts"]
-            try:
+        log = home / "log"
+        with log.open("wb") as printed:
+            process = await asyncio.create_subprocess_exec(
+                str(FIREFOX),
+                "--headless",
+                "--no-remote",
+                "--profile",
+                str(home),
+                "--remote-debugging-port=0",
+                stdout=DEVNULL,
+                stderr=printed,
+                env={**environment, "MOZ_CRASHREPORTER_DISABLE": "1"},
+            )
+        try:
+            async with (
+                aiohttp.ClientSession() as http,
+                http.ws_connect(f"{await _address(process, log)}/session", max_msg_size=0) as socket,
+            ):
+                session = BidiSession(socket)
+                receiving = asyncio.create_task(session.receive())
+                await session.send("session.new", capabilities={})
+                (first,) = (await session.send("browsingContext.getTree"))["contexts"]
                 yield FirefoxPage(session, first["context"])
-            finally:
                 await session.send("browser.close")
                 await receiving
-        async with asyncio.timeout(PATIENCE_S):
-            await process.wait()
-            await log
+                await process.wait()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
 
-async def _address(process: Process) -> str:
-    assert process.stderr is not None
-    printed = ""
+async def _address(process: Process, log: Path) -> str:
     async with asyncio.timeout(PATIENCE_S):
-        while line := (await process.stderr.readline()).decode():
-            if found := re.search(r"WebDriver BiDi listening on (ws://\S+)", line):
+        while True:
+            printed = await asyncio.to_thread(log.read_text)
+            if found := re.search(r"WebDriver BiDi listening on (ws://\S+)\n", printed):
                 return found[1]
-            printed += line
-    raise RuntimeError(f"Firefox ended before it listened: {printed}")
-
-
-async def _discard(process: Process) -> None:
-    """Read what is printed, so that the browser never waits for a full pipe."""
-    assert process.stderr is not None
-    while await process.stderr.read(65_536):
-        pass
+            if process.returncode is not None:
+                raise RuntimeError(f"Firefox ended before it listened: {printed}")
+            await asyncio.sleep(LOOK_EVERY_S)

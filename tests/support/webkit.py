@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 import psutil
 
-from support.engine_page import LOOK_EVERY_S, EnginePage, ScriptError, browser_home
+from support.engine_page import LOOK_EVERY_S, EnginePage, ScriptError, browser_home, typing
 from support.patience import PATIENCE_S
 
 DRIVER = "WebKitWebDriver"
@@ -81,8 +81,9 @@ class WebKitPage(EnginePage):
     async def start(self) -> None:
         """Start the browser."""
         browser = {"binary": str(MINI_BROWSER), "args": ["--automation", *NO_NETWORK]}
-        capabilities = {"alwaysMatch": {"webkitgtk:browserOptions": browser}}
-        created = await self.command("POST", "/session", capabilities=capabilities)
+        patience = dict.fromkeys(("script", "pageLoad"), int(1_000 * PATIENCE_S))
+        wanted = {"webkitgtk:browserOptions": browser, "timeouts": patience}
+        created = await self.command("POST", "/session", capabilities={"alwaysMatch": wanted})
         self._session = f"/session/{created['sessionId']}"
 
     async def open(self, url: str) -> None:
@@ -111,11 +112,7 @@ class WebKitPage(EnginePage):
         return outcome
 
     async def enter(self, text: str) -> None:
-        keys = [*text, "\ue007"]
-        pressed = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
-        await self.command(
-            "POST", "/actions", actions=[{"type": "key", "id": "keyboard", "actions": pressed}]
-        )
+        await self.command("POST", "/actions", actions=typing(text))
 
 
 @asynccontextmanager
@@ -147,18 +144,15 @@ async def _display(environment: Mapping[str, str]) -> AsyncIterator[str]:
     """A screen in memory. The server takes a free number, and prints it when it is ready."""
     reading, writing = os.pipe()
     try:
-        command = (
-            DISPLAY_SERVER,
-            "-displayfd",
-            str(writing),
-            "-nolisten",
-            "tcp",
-            "-screen",
-            "0",
-            "1280x800x24",
-        )
         server = await asyncio.create_subprocess_exec(
-            *command, pass_fds=[writing], stdout=DEVNULL, stderr=DEVNULL, env=environment
+            DISPLAY_SERVER,
+            *("-displayfd", str(writing)),
+            *("-screen", "0", "1280x800x24"),
+            *("-nolisten", "tcp"),
+            pass_fds=[writing],
+            stdout=DEVNULL,
+            stderr=DEVNULL,
+            env=environment,
         )
     finally:
         os.close(writing)
