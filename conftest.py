@@ -142,6 +142,7 @@ SLOWEST = tuple(
         "tests/end_to_end/test_faults.py",
         "packages/coachstream/tests/infrastructure/amplify",
         "tests/end_to_end/test_kill.py",
+        "tests/browser/test_client_module.py",
         "tests/end_to_end",
         "packages/coachstream/tests/infrastructure",
         "packages/coachstream/tests/storage",

@@ -1,4 +1,4 @@
-"""A real browser, shared by the tests of a module, and a real running service."""
+"""Real browsers, each shared by the tests of a module, and a real running service."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from support.chat_page import CHROMIUM, Tab, chromium, new_tab
+from support.engine_page import EnginePage
+from support.engines import ENGINES, Engine
 from support.serving import Serving, Silent, serving, silent_server
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ PACE = ("--model-delay", "0.03")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Add the browser marker to every test in this folder that uses a browser."""
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
+        if not {"browser", "page"}.isdisjoint(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.browser)
 
 
@@ -54,6 +56,16 @@ async def browser() -> AsyncIterator[Browser]:
         pytest.skip("needs Chromium")
     async with chromium() as running:
         yield running
+
+
+@pytest.fixture(scope="module", params=ENGINES, ids=lambda engine: engine.name)
+async def page(request: pytest.FixtureRequest) -> AsyncIterator[EnginePage]:
+    """A page in each engine; the tests of a module share it."""
+    engine: Engine = request.param
+    if not engine.is_installed:
+        pytest.skip(f"needs {engine.needs}")
+    async with engine.page() as opened:
+        yield opened
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`coachstream.js` in a real Chromium, with a real HTTP server that cuts connections at critical points."""
+"""`coachstream.js` in real browsers, with a real HTTP server that cuts connections at critical points."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.patience import PATIENCE_S
+from support.engine_page import EnginePage
 from support.scripted_stream import (
     KEEP_ALIVE,
     NOTHING_LEFT,
@@ -31,14 +31,11 @@ from support.scripted_stream import (
     stream,
 )
 
-if TYPE_CHECKING:
-    from playwright.async_api import Browser, Page, Route
-
 #: How long to watch for unwanted requests; a browser's own `EventSource` would reconnect after a second.
-WATCHED_MS = 3500
+WATCHED_S = 3.5
 
 #: Reads a reply to its end and returns everything it saw, each event in a word or two.
-HARNESS = """
+HARNESS = """() => {
 window.seen = [];
 window.tokens = [];
 window.controller = new AbortController();
@@ -91,13 +88,44 @@ window.read = async ({ call, leaveAt, ...options }) => {
   }
   return window.seen;
 };
-"""
+}"""
+
+#: Stops the page's clock, so that no machine is too slow for a test. Each timer that becomes due when the
+#: test lets time pass runs in a task of its own, as it does in a browser.
+STOP_THE_CLOCK = """() => {
+  let now = performance.now();
+  let lastTimer = 0;
+  const timers = new Map();
+  performance.now = () => now;
+  window.setTimeout = (callback, ms, ...values) => {
+    timers.set(++lastTimer, { at: now + ms, run: () => callback(...values) });
+    return lastTimer;
+  };
+  window.clearTimeout = (timer) => timers.delete(timer);
+  const anotherTask = () => new Promise((resolve) => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = resolve;
+    port2.postMessage(null);
+  });
+  window.passTime = async (ms) => {
+    const end = now + ms;
+    for (;;) {
+      const [next] = [...timers].sort(([, one], [, other]) => one.at - other.at);
+      if (next === undefined || next[1].at > end) break;
+      timers.delete(next[0]);
+      now = next[1].at;
+      next[1].run();
+      await anotherTask();
+    }
+    now = end;
+  };
+}"""
 
 
 class Reader:
     """The module, loaded in an empty page."""
 
-    def __init__(self, page: Page, server: ScriptedStream) -> None:
+    def __init__(self, page: EnginePage, server: ScriptedStream) -> None:
         self.page = page
         self.server = server
 
@@ -112,22 +140,21 @@ class Reader:
 
     async def sees(self, what: str) -> None:
         """Wait for an event."""
-        await self.page.wait_for_function("(what) => window.seen.includes(what)", arg=what)
+        await self.page.until("(what) => window.seen.includes(what)", what)
 
     async def sees_again(self, what: str, times: int) -> None:
         """Wait until an event has been seen this many times."""
-        await self.page.wait_for_function(
-            "([what, times]) => window.seen.filter((seen) => seen === what).length >= times",
-            arg=[what, times],
+        await self.page.until(
+            "([what, times]) => window.seen.filter((seen) => seen === what).length >= times", [what, times]
         )
 
     async def has_read(self, parts: int) -> None:
         """Wait until this many parts of a response have been read."""
-        await self.page.wait_for_function("(parts) => window.readings >= parts", arg=parts)
+        await self.page.until("(parts) => window.readings >= parts", parts)
 
     async def passes(self, ms: int) -> None:
         """Let this much time pass at once, on a page whose clock stands still."""
-        await self.page.clock.run_for(ms)
+        await self.page.evaluate("(ms) => window.passTime(ms)", ms)
 
     async def error(self) -> dict[str, Any]:
         """The error that ended the read."""
@@ -142,43 +169,25 @@ class Reader:
         return fields
 
 
-@pytest.fixture(scope="module")
-async def page(browser: Browser) -> AsyncIterator[Page]:
-    """One page for all tests: every server has its own origin, so no state leaks between tests."""
-    context = await browser.new_context()
-    await context.add_init_script(HARNESS)
-    page = await context.new_page()
-    page.set_default_timeout(1_000 * PATIENCE_S)
-    yield page
-    await context.close()
-
-
-@pytest.fixture
-async def timeless(browser: Browser) -> AsyncIterator[Page]:
-    """A page whose clock stands still until a test lets time pass, so that no machine is too slow for it."""
-    context = await browser.new_context()
-    await context.clock.install(time=0)
-    await context.clock.pause_at(1000)
-    await context.add_init_script(HARNESS)
-    page = await context.new_page()
-    page.set_default_timeout(1_000 * PATIENCE_S)
-    yield page
-    await context.close()
-
-
 @asynccontextmanager
 async def reading(
-    page: Page, *script: ScriptedResponse | Callable[[Asked], ScriptedResponse]
+    page: EnginePage, *script: ScriptedResponse | Callable[[Asked], ScriptedResponse], timeless: bool = False
 ) -> AsyncIterator[Reader]:
-    """A reader with the module loaded, and a server that follows this script."""
+    """A reader with the module loaded, and a server that follows this script.
+
+    A `timeless` page's clock stands still until the test lets time pass. Every server has its own origin, so
+    no state leaks between tests that share a page.
+    """
     async with scripted(*script) as server:
-        await page.goto(server.url)
+        await page.open(server.url)
+        await page.evaluate(HARNESS)
+        if timeless:
+            await page.evaluate(STOP_THE_CLOCK)
         yield Reader(page, server)
-        await page.unroute_all()
-        await page.goto("about:blank")  # ends pending reads and waits
+        await page.open("about:blank")  # ends pending reads and waits
 
 
-async def test_a_reply_is_read_from_its_message_to_its_end(page: Page) -> None:
+async def test_a_reply_is_read_from_its_message_to_its_end(page: EnginePage) -> None:
     """One request yields the run, the growing text and the stored reply."""
     whole = stream(START, event(0), chunk("Well ", 0), chunk("done", 5, 1), complete("Well done"))
     async with reading(page, whole) as reader:
@@ -191,12 +200,12 @@ async def test_a_reply_is_read_from_its_message_to_its_end(page: Page) -> None:
         assert asked.body["userResponse"] == "How was my week?"
         assert asked.body["clientMessageId"] == "m1"
         assert asked.body["messageTimestamp"].endswith("Z")
-        zone = await page.evaluate("Intl.DateTimeFormat().resolvedOptions().timeZone")
+        zone = await page.evaluate("() => Intl.DateTimeFormat().resolvedOptions().timeZone")
         assert zone
         assert asked.body["userTimezone"] == zone
 
 
-async def test_a_guardrail_warning_is_an_event_of_its_own(page: Page) -> None:
+async def test_a_guardrail_warning_is_an_event_of_its_own(page: EnginePage) -> None:
     """The text is kept; one without a sentence is skipped."""
     whole = stream(
         START,
@@ -211,7 +220,7 @@ async def test_a_guardrail_warning_is_an_event_of_its_own(page: Page) -> None:
         assert seen[1:] == ["run", '"Well done"', "warning: Take care.", 'complete "Well done"', "end"]
 
 
-async def test_a_contextual_event_is_not_part_of_the_reply(page: Page) -> None:
+async def test_a_contextual_event_is_not_part_of_the_reply(page: EnginePage) -> None:
     """It has no place in the text and moves no cursor; one without a sentence is skipped."""
     whole = stream(
         START,
@@ -234,7 +243,7 @@ async def test_a_contextual_event_is_not_part_of_the_reply(page: Page) -> None:
         ]
 
 
-async def test_a_message_gets_an_idempotency_key_if_the_caller_gives_none(page: Page) -> None:
+async def test_a_message_gets_an_idempotency_key_if_the_caller_gives_none(page: EnginePage) -> None:
     """Every message may be retried, so every message needs a `clientMessageId` that the service accepts."""
     async with reading(page, stream(complete("A")), stream(complete("B"))) as reader:
         await reader.start()
@@ -245,7 +254,7 @@ async def test_a_message_gets_an_idempotency_key_if_the_caller_gives_none(page: 
         assert one.isalnum()
 
 
-async def test_replayed_text_is_shown_once(page: Page) -> None:
+async def test_replayed_text_is_shown_once(page: EnginePage) -> None:
     """The log is replayed from the last committed point; overlap is dropped, in whole or partial chunks."""
     script = (
         stream(START, event(0), chunk("One ", 0), chunk("two ", 4, 1), chunk("thr", 8)),
@@ -266,7 +275,7 @@ async def test_replayed_text_is_shown_once(page: Page) -> None:
         assert reader.server.summary() == ["POST", "GET /R after R:1"]
 
 
-async def test_offsets_count_as_javascript_does(page: Page) -> None:
+async def test_offsets_count_as_javascript_does(page: EnginePage) -> None:
     """A character outside the basic plane is two UTF-16 units; none is lost or doubled at a cut."""
     script = (
         stream(event(0), chunk("🏃🏃", 0, 1)),
@@ -277,7 +286,7 @@ async def test_offsets_count_as_javascript_does(page: Page) -> None:
         assert [word for word in seen if word.startswith('"')] == ['"🏃🏃"', '"🏃🏃!"']
 
 
-async def test_a_reset_discards_the_text_after_its_offset(page: Page) -> None:
+async def test_a_reset_discards_the_text_after_its_offset(page: EnginePage) -> None:
     """Retracted text disappears, and the new text takes its place."""
     script = stream(
         event(0),
@@ -293,26 +302,26 @@ async def test_a_reset_discards_the_text_after_its_offset(page: Page) -> None:
         assert texts == ['"Sure: do no"', '"Sure: "', '"Sure: run"', '""', '"Rest."']
 
 
-async def test_a_reconnect_event_is_followed_at_once(timeless: Page) -> None:
+async def test_a_reconnect_event_is_followed_at_once(page: EnginePage) -> None:
     """The reader opens the next connection before any time passes and does not count it as a failure."""
     script = (
         stream(event(0), chunk("One ", 0, 1), event(type="reconnect", after=f"{RUN}:2"), then=Then.HOLD),
         stream(START, chunk("two", 4, 3), complete("One two", 4)),
     )
-    async with reading(timeless, *script) as reader:
+    async with reading(page, *script, timeless=True) as reader:
         seen = await reader.start()
         assert "reconnecting" not in seen
         assert seen[-2:] == ['complete "One two"', "end"]
         assert reader.server.summary() == ["POST", "GET /R after R:2"]
 
 
-async def test_repeated_reconnect_events_are_followed_with_backoff(timeless: Page) -> None:
+async def test_repeated_reconnect_events_are_followed_with_backoff(page: EnginePage) -> None:
     """A service that only ever sends `reconnect` is retried with backoff, then given up on."""
 
     def away(_: Asked) -> ScriptedResponse:
         return stream(START, event(type="reconnect", after=f"{RUN}:5"))
 
-    async with reading(timeless, *[away] * 50) as reader:
+    async with reading(page, *[away] * 50, timeless=True) as reader:
         limits = {"backoffMs": 300, "maxBackoffMs": 300, "giveUpAfterMs": 1000}
         task = asyncio.create_task(reader.read("resume", runId=RUN, after=f"{RUN}:5", reconnect=limits))
         for times in range(1, 5):
@@ -322,7 +331,7 @@ async def test_repeated_reconnect_events_are_followed_with_backoff(timeless: Pag
         assert len(reader.server.requests) == 5
 
 
-async def test_204_ends_the_reading(page: Page) -> None:
+async def test_204_ends_the_reading(page: EnginePage) -> None:
     """No reply is being written, or nothing is left of it: there is no event, no error and no retry."""
     async with reading(page, NOTHING_LEFT, NOTHING_LEFT) as reader:
         assert await reader.read("join") == ["end"]
@@ -330,7 +339,7 @@ async def test_204_ends_the_reading(page: Page) -> None:
         assert reader.server.summary() == ["GET", "GET /R after R:9"]
 
 
-async def test_joining_follows_the_run_that_is_found(page: Page) -> None:
+async def test_joining_follows_the_run_that_is_found(page: EnginePage) -> None:
     """The first request names no run; once the run is known, the reader keeps following it."""
     script = (
         stream(START, event(0), chunk("One ", 0, 1)),
@@ -342,14 +351,14 @@ async def test_joining_follows_the_run_that_is_found(page: Page) -> None:
         assert reader.server.summary() == ["GET", "GET /R after R:1"]
 
 
-async def test_resuming_continues_after_the_text_already_received(page: Page) -> None:
+async def test_resuming_continues_after_the_text_already_received(page: EnginePage) -> None:
     """An app that kept the text and the position shows only new text."""
     async with reading(page, stream(START, chunk("One two", 0, 2), complete("One two"))) as reader:
         seen = await reader.read("resume", runId=RUN, after=f"{RUN}:1", text="One ")
         assert seen == ["connected", '"One two"', 'complete "One two"', "end"]
 
 
-async def test_text_that_is_missing_is_fetched_from_the_beginning(page: Page) -> None:
+async def test_text_that_is_missing_is_fetched_from_the_beginning(page: EnginePage) -> None:
     """A reader with the position but not the text gets all of it; a gap in the stream is an error."""
     script = (
         stream(START, chunk("two", 4, 2), then=Then.HOLD),
@@ -363,7 +372,7 @@ async def test_text_that_is_missing_is_fetched_from_the_beginning(page: Page) ->
         assert (await reader.start())[-1] == "UnreadableStream UNREADABLE_STREAM"
 
 
-async def test_a_message_is_sent_again_until_its_run_is_known(page: Page) -> None:
+async def test_a_message_is_sent_again_until_its_run_is_known(page: EnginePage) -> None:
     """Nothing can be resumed before the run is known; the idempotency key deduplicates the retries."""
     script = (
         ScriptedResponse(200, "text/event-stream", [], Then.CUT),
@@ -379,7 +388,7 @@ async def test_a_message_is_sent_again_until_its_run_is_known(page: Page) -> Non
         assert len({str(asked.body) for asked in reader.server.requests[:4]}) == 1
 
 
-async def test_another_run_begins_with_no_text(page: Page) -> None:
+async def test_another_run_begins_with_no_text(page: EnginePage) -> None:
     """A retried message may get a new run, so none of the old text may remain."""
     script = (
         stream(START, chunk("Old", 0)),
@@ -390,7 +399,7 @@ async def test_another_run_begins_with_no_text(page: Page) -> None:
         assert texts == ['"Old"', '""', '"New"']
 
 
-async def test_pauses_grow_with_every_failure_and_shrink_with_success(timeless: Page) -> None:
+async def test_pauses_grow_with_every_failure_and_shrink_with_success(page: EnginePage) -> None:
     """The backoff doubles up to its limit, and jitter at most halves each pause."""
     script = (
         stream(event(0)),
@@ -399,28 +408,27 @@ async def test_pauses_grow_with_every_failure_and_shrink_with_success(timeless: 
         stream(complete("A")),
     )
     longest = [200, 400, 800, 800, 800, 200]
-    async with reading(timeless, *script) as reader:
+    async with reading(page, *script, timeless=True) as reader:
         task = asyncio.create_task(reader.start(reconnect={"backoffMs": 200, "maxBackoffMs": 800}))
         failed_at = []
         for times, ms in enumerate(longest, 1):
             await reader.sees_again("reconnecting", times)
-            failed_at.append(await timeless.evaluate("() => performance.now()"))
+            failed_at.append(await page.evaluate("() => performance.now()"))
             await reader.passes(ms)
         assert (await task)[-2:] == ['complete "A"', "end"]
-        _, *fetched_at = await timeless.evaluate("() => window.fetchedAt")
+        _, *fetched_at = await page.evaluate("() => window.fetchedAt")
         pauses = [fetched - failed for failed, fetched in zip(failed_at, fetched_at, strict=True)]
         assert all(ms / 2 <= pause <= ms for pause, ms in zip(pauses, longest, strict=True)), pauses
 
 
-async def test_the_reader_gives_up_with_a_typed_error(timeless: Page) -> None:
+async def test_the_reader_gives_up_with_a_typed_error(page: EnginePage) -> None:
     """It gives up on a server that is unreachable for the configured time, and keeps the text so far."""
-    page = timeless
-    async with reading(page, stream(event(0), chunk("One ", 0, 1))) as reader:
+    script = stream(event(0), chunk("One ", 0, 1), then=Then.GONE)
+    async with reading(page, script, timeless=True) as reader:
         task = asyncio.create_task(
             reader.start(reconnect={"giveUpAfterMs": 1000, "backoffMs": 300, "maxBackoffMs": 300})
         )
         await reader.sees("reconnecting")
-        await page.route("**/conversation/**", lambda route: route.abort())
         while not task.done():
             await reader.passes(300)
         assert (await task)[-1] == "ConnectionLost CONNECTION_LOST"
@@ -430,7 +438,7 @@ async def test_the_reader_gives_up_with_a_typed_error(timeless: Page) -> None:
         assert await page.evaluate("() => window.reply.text") == "One "
 
 
-async def test_a_gateway_error_is_retried(page: Page, timeless: Page) -> None:
+async def test_a_gateway_error_is_retried(page: EnginePage) -> None:
     """A proxy's own response counts as a failed connection; the final error has its status."""
     bad_gateway = ScriptedResponse(502, "text/html", [b"<h1>Bad gateway</h1>"])
     async with reading(
@@ -438,7 +446,7 @@ async def test_a_gateway_error_is_retried(page: Page, timeless: Page) -> None:
     ) as reader:
         assert (await reader.start())[-2:] == ['complete "A"', "end"]
         assert len({asked.body["clientMessageId"] for asked in reader.server.requests}) == 1
-    async with reading(timeless, bad_gateway, bad_gateway) as reader:
+    async with reading(page, bad_gateway, bad_gateway, timeless=True) as reader:
         limits = {"giveUpAfterMs": 300, "backoffMs": 300, "maxBackoffMs": 300}
         task = asyncio.create_task(reader.start(reconnect=limits))
         await reader.sees("reconnecting")
@@ -447,7 +455,7 @@ async def test_a_gateway_error_is_retried(page: Page, timeless: Page) -> None:
         assert (await reader.error())["status"] == 502
 
 
-async def test_a_silent_connection_is_replaced_unless_keep_alives_arrive(timeless: Page) -> None:
+async def test_a_silent_connection_is_replaced_unless_keep_alives_arrive(page: EnginePage) -> None:
     """A connection without even a comment is replaced; one that sends keep-alive comments is kept."""
     sent = asyncio.Semaphore(0)
     parts = [event(0), chunk("One ", 0, 1), *[KEEP_ALIVE] * 6]
@@ -455,7 +463,7 @@ async def test_a_silent_connection_is_replaced_unless_keep_alives_arrive(timeles
         ScriptedResponse(200, "text/event-stream", parts, Then.HOLD, released=sent),
         stream(START, chunk("two", 4, 2), complete("One two")),
     )
-    async with reading(timeless, *script) as reader:
+    async with reading(page, *script, timeless=True) as reader:
         task = asyncio.create_task(reader.start(reconnect={"silenceMs": 1000}))
         for number in range(1, len(parts) + 1):
             sent.release()
@@ -469,10 +477,10 @@ async def test_a_silent_connection_is_replaced_unless_keep_alives_arrive(timeles
         assert (await task)[-2:] == ['complete "One two"', "end"]
 
 
-async def test_a_response_that_never_begins_counts_as_silence(timeless: Page) -> None:
+async def test_a_response_that_never_begins_counts_as_silence(page: EnginePage) -> None:
     """A request to a server that accepts it but sends nothing is retried."""
     script = (stream(then=Then.HOLD), stream(complete("A")))
-    async with reading(timeless, *script) as reader:
+    async with reading(page, *script, timeless=True) as reader:
         task = asyncio.create_task(reader.start(reconnect={"silenceMs": 500}))
         await reader.server.asked(1)
         await reader.passes(500)
@@ -481,13 +489,13 @@ async def test_a_response_that_never_begins_counts_as_silence(timeless: Page) ->
         assert (await task)[-2:] == ['complete "A"', "end"]
 
 
-async def test_a_page_that_becomes_visible_replaces_only_a_silent_connection(timeless: Page) -> None:
+async def test_a_page_that_becomes_visible_replaces_only_a_silent_connection(page: EnginePage) -> None:
     """Half the silence timeout is enough once the user looks; an active connection is left alone."""
     script = (
         stream(event(0), chunk("One ", 0, 1), then=Then.HOLD),
         stream(START, complete("One two")),
     )
-    async with reading(timeless, *script) as reader:
+    async with reading(page, *script, timeless=True) as reader:
         task = asyncio.create_task(reader.start(reconnect={"silenceMs": 8000}))
         await reader.sees('"One "')
         await reader.passes(4000)
@@ -500,7 +508,7 @@ async def test_a_page_that_becomes_visible_replaces_only_a_silent_connection(tim
 
 
 @pytest.mark.parametrize("then", [Then.HOLD, Then.CUT], ids=["while it seems open", "in a pause"])
-async def test_the_reader_reconnects_as_soon_as_the_network_is_back(page: Page, then: Then) -> None:
+async def test_the_reader_reconnects_as_soon_as_the_network_is_back(page: EnginePage, then: Then) -> None:
     """It cuts any backoff short, and never trusts the old connection, even if that still looks open."""
     script = (
         stream(event(0), chunk("One ", 0, 1), then=then),
@@ -509,13 +517,12 @@ async def test_the_reader_reconnects_as_soon_as_the_network_is_back(page: Page, 
     async with reading(page, *script) as reader:
         task = asyncio.create_task(reader.start(reconnect={"backoffMs": 60_000, "maxBackoffMs": 60_000}))
         await reader.sees('"One "' if then is Then.HOLD else "reconnecting")
-        await page.context.set_offline(True)
-        await page.context.set_offline(False)
+        await page.network_returns()
         assert (await task)[-2:] == ['complete "One two"', "end"]
         assert reader.server.summary() == ["POST", "GET /R after R:1"]
 
 
-async def test_aborting_ends_the_reading_and_not_the_run(page: Page) -> None:
+async def test_aborting_ends_the_reading_and_not_the_run(page: EnginePage) -> None:
     """The connection is closed, there are no more requests, and the run is not stopped."""
     async with reading(page, stream(event(0), chunk("One ", 0, 1), then=Then.HOLD)) as reader:
         task = asyncio.create_task(reader.start())
@@ -523,11 +530,11 @@ async def test_aborting_ends_the_reading_and_not_the_run(page: Page) -> None:
         await reader.page.evaluate("() => window.controller.abort()")
         assert (await task)[-1] == "AbortError 20"
         await reader.server.was_left()
-        await reader.page.wait_for_timeout(1000)
+        await asyncio.sleep(1)
         assert reader.server.summary() == ["POST"]
 
 
-async def test_aborting_ends_a_pause(page: Page) -> None:
+async def test_aborting_ends_a_pause(page: EnginePage) -> None:
     """The caller does not have to wait for the next attempt."""
     async with reading(page, stream(event(0), then=Then.CUT)) as reader:
         task = asyncio.create_task(reader.start(reconnect={"backoffMs": 60_000, "maxBackoffMs": 60_000}))
@@ -536,14 +543,14 @@ async def test_aborting_ends_a_pause(page: Page) -> None:
         assert (await task)[-1] == "AbortError 20"
 
 
-async def test_leaving_the_loop_closes_the_connection(page: Page) -> None:
+async def test_leaving_the_loop_closes_the_connection(page: EnginePage) -> None:
     """A `break` is enough."""
     async with reading(page, stream(event(0), chunk("One ", 0, 1), then=Then.HOLD)) as reader:
         await reader.start(leaveAt='"One "')
         await reader.server.was_left()
 
 
-async def test_a_token_that_is_refused_is_replaced_once(page: Page) -> None:
+async def test_a_token_that_is_refused_is_replaced_once(page: EnginePage) -> None:
     """A 401 causes one retry with a fresh token; a second 401 is final."""
     expired = document(401, type="error", code="TOKEN_EXPIRED", message="Too old.", retryable=False)
     async with reading(page, expired, stream(complete("A")), expired, expired) as reader:
@@ -558,7 +565,7 @@ async def test_a_token_that_is_refused_is_replaced_once(page: Page) -> None:
         assert (error["message"], error["status"], error["retryable"]) == ("Too old.", 401, False)
 
 
-async def test_a_token_that_is_refused_in_the_stream_is_replaced_once(page: Page) -> None:
+async def test_a_token_that_is_refused_in_the_stream_is_replaced_once(page: EnginePage) -> None:
     """After a cold start the service can reject the token only after `start`; a second refusal is final."""
     refused = stream(START, event(type="error", code="INVALID_TOKEN", message="No.", retryable=False))
     whole = stream(START, event(0), complete("Well"))
@@ -572,7 +579,7 @@ async def test_a_token_that_is_refused_in_the_stream_is_replaced_once(page: Page
         assert await reader.page.evaluate("() => window.tokens") == [False, True]
 
 
-async def test_an_error_in_the_log_ends_the_run(page: Page) -> None:
+async def test_an_error_in_the_log_ends_the_run(page: EnginePage) -> None:
     """An error recorded in the log is final: it is thrown with every field that the service sent."""
     partial = {"id": "msg_2", "role": "assistant", "content": "One "}
     failure: dict[str, Any] = {
@@ -589,7 +596,7 @@ async def test_an_error_in_the_log_ends_the_run(page: Page) -> None:
         assert len(reader.server.requests) == 1
 
 
-async def test_an_error_of_a_request_does_not_end_the_run(page: Page) -> None:
+async def test_an_error_of_a_request_does_not_end_the_run(page: EnginePage) -> None:
     """A temporarily unreadable store is retried, whether the error is a status or an event in the stream."""
     failure: dict[str, Any] = {
         "type": "error",
@@ -608,7 +615,7 @@ async def test_an_error_of_a_request_does_not_end_the_run(page: Page) -> None:
         assert (await reader.start())[-2:] == ['complete "One two"', "end"]
 
 
-async def test_a_refused_message_is_not_retried(page: Page) -> None:
+async def test_a_refused_message_is_not_retried(page: EnginePage) -> None:
     """The user decides whether to retry; the error has the run that blocks it, or the quota."""
     busy: dict[str, Any] = {
         "type": "error",
@@ -665,14 +672,16 @@ async def test_a_refused_message_is_not_retried(page: Page) -> None:
     ],
     ids=["a page", "no JSON", "no object", "no text", "a refusal of a proxy", "a refusal"],
 )
-async def test_a_permanent_error_is_not_retried(page: Page, answer: ScriptedResponse, seen: str) -> None:
+async def test_a_permanent_error_is_not_retried(
+    page: EnginePage, answer: ScriptedResponse, seen: str
+) -> None:
     """A malformed response or a permanent refusal ends the read at once."""
     async with reading(page, answer) as reader:
         assert (await reader.start())[-1] == seen
         assert len(reader.server.requests) == 1
 
 
-async def test_unknown_events_and_chunks_without_an_offset_are_read(page: Page) -> None:
+async def test_unknown_events_and_chunks_without_an_offset_are_read(page: EnginePage) -> None:
     """An unknown event type is skipped; a chunk without an offset is appended."""
     script = stream(
         START, event(type="tool", content="?"), event(type="chunk", content="A"), complete("A", None)
@@ -681,7 +690,7 @@ async def test_unknown_events_and_chunks_without_an_offset_are_read(page: Page) 
         assert await reader.start() == ["connected", '"A"', 'complete "A"', "end"]
 
 
-async def test_a_reply_is_stopped_by_its_run(page: Page) -> None:
+async def test_a_reply_is_stopped_by_its_run(page: EnginePage) -> None:
     """Stopping waits until the run is known; the read continues until the service ends the stream."""
     script = (
         stream(START, event(0), chunk("One ", 0, 1), complete("One ", stopReason="stopped"), pause_s=0.3),
@@ -690,7 +699,7 @@ async def test_a_reply_is_stopped_by_its_run(page: Page) -> None:
     )
     async with reading(page, *script) as reader:
         task = asyncio.create_task(reader.start())
-        await reader.page.wait_for_function("() => window.reply")
+        await reader.page.until("() => window.reply")
         assert await reader.page.evaluate("() => window.reply.stop()") == "stopping"
         assert (await task)[-2:] == ['complete "One "', "end"]
         assert await reader.page.evaluate("() => window.reply.stop()") == "finished"
@@ -698,7 +707,7 @@ async def test_a_reply_is_stopped_by_its_run(page: Page) -> None:
         assert reader.server.requests[1].headers["authorization"].startswith("Bearer ")
 
 
-async def test_a_failed_stop_is_a_typed_error(page: Page) -> None:
+async def test_a_failed_stop_is_a_typed_error(page: EnginePage) -> None:
     """A lost response, a missing permission and a missing run each have their own error."""
     script = (
         document(403, code="USER_ID_MISMATCH", message="No.", retryable=False),
@@ -717,9 +726,9 @@ async def test_a_failed_stop_is_a_typed_error(page: Page) -> None:
         assert await reader.page.evaluate(stopped) == "CoachStreamError RUN_UNKNOWN"
 
 
-async def test_a_retryable_error_of_the_token_source_is_retried(page: Page) -> None:
+async def test_a_retryable_error_of_the_token_source_is_retried(page: EnginePage) -> None:
     """Any other error of the token source ends the read."""
-    token = """(isRetryable) => async () => {
+    token = """async () => {
       const { start } = await import("/coachstream.js");
       let asked = 0;
       const token = () => {
@@ -736,11 +745,11 @@ async def test_a_retryable_error_of_the_token_source_is_retried(page: Page) -> N
       }
     }"""
     async with reading(page, stream(complete("A"))) as reader:
-        assert await reader.page.evaluate(f"({token % 'false'})()()") == "no network"
-        assert await reader.page.evaluate(f"({token % 'true'})()()") == "end"
+        assert await reader.page.evaluate(token % "false") == "no network"
+        assert await reader.page.evaluate(token % "true") == "end"
 
 
-async def test_the_browsers_own_event_source_reads_a_reply(page: Page) -> None:
+async def test_the_browsers_own_event_source_reads_a_reply(page: EnginePage) -> None:
     """The POST returns an address; the browser reconnects after a cut, but not after the end."""
     script = (
         OPENED,
@@ -766,11 +775,11 @@ async def test_the_browsers_own_event_source_reads_a_reply(page: Page) -> None:
         assert "authorization" not in opened.headers
         assert "last-event-id" not in opened.headers
         assert again.headers["last-event-id"] == f"{RUN}:1"
-        await reader.page.wait_for_timeout(WATCHED_MS)
+        await asyncio.sleep(WATCHED_S)
         assert len(reader.server.requests) == 3
 
 
-async def test_an_event_source_continues_at_its_position_after_a_reconnect_event(page: Page) -> None:
+async def test_an_event_source_continues_at_its_position_after_a_reconnect_event(page: EnginePage) -> None:
     """A `reconnect` event opens a new `EventSource` whose address contains the position."""
     script = (
         OPENED,
@@ -783,7 +792,7 @@ async def test_an_event_source_continues_at_its_position_after_a_reconnect_event
         assert reader.server.requests[2].query == {"ticket": "T", "after": f"{RUN}:2"}
 
 
-async def test_an_event_source_that_is_refused_falls_back_to_fetch(page: Page) -> None:
+async def test_an_event_source_that_is_refused_falls_back_to_fetch(page: EnginePage) -> None:
     """An expired ticket closes the `EventSource` without any detail, so the reader goes on with its token."""
     expired = ScriptedResponse(
         401, "text/event-stream", [event(type="error", code="TICKET_EXPIRED", message="?")]
@@ -801,27 +810,21 @@ async def test_an_event_source_that_is_refused_falls_back_to_fetch(page: Page) -
         assert reader.server.requests[3].headers["authorization"] == "Bearer token-2"
 
 
-async def test_an_event_source_whose_server_is_gone_is_given_up(page: Page) -> None:
+async def test_an_event_source_whose_server_is_gone_is_given_up(page: EnginePage) -> None:
     """The browser would retry forever; the reader does not."""
-    opened = stream(b"retry: 50\n\n", event(0), chunk("One ", 0, 1), then=Then.CUT)
-    allowed = iter(range(2))
-
-    async def two_requests(route: Route) -> None:
-        await (route.abort() if next(allowed, None) is None else route.continue_())
-
+    opened = stream(b"retry: 50\n\n", event(0), chunk("One ", 0, 1), then=Then.GONE)
     async with reading(page, OPENED, opened) as reader:
-        await page.route("**/conversation/**", two_requests)
         seen = await reader.start(transport="eventsource", reconnect={"giveUpAfterMs": 800})
         assert seen[-1] == "ConnectionLost CONNECTION_LOST"
 
 
-async def test_a_fetched_reply_asks_nothing_after_its_end(page: Page) -> None:
+async def test_a_fetched_reply_asks_nothing_after_its_end(page: EnginePage) -> None:
     """Neither time, nor the page becoming visible, nor the network coming back causes a request."""
     async with reading(page, stream(complete("A"))) as reader:
         await reader.start()
         await reader.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
         await reader.page.evaluate("() => dispatchEvent(new Event('online'))")
-        await reader.page.wait_for_timeout(WATCHED_MS)
+        await asyncio.sleep(WATCHED_S)
         assert len(reader.server.requests) == 1
 
 
@@ -837,7 +840,7 @@ ALPHABET = st.text(st.sampled_from("ab é€🏃\n\r\u2028"), min_size=1, max_si
     eventsource=st.booleans(),
 )
 async def test_any_text_is_shown_once_through_any_cuts(
-    page: Page, pieces: list[str], cuts: list[float], *, eventsource: bool
+    page: EnginePage, pieces: list[str], cuts: list[float], *, eventsource: bool
 ) -> None:
     """Wherever connections are cut, the text only grows, and ends exactly as written."""
     whole = "".join(pieces)

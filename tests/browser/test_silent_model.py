@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 
 import pytest
 
 from support.chat_page import RECORD_GROWTH, Tab
+from support.engine_page import EnginePage
 from support.serving import Serving, Silent, create_conversation, stored_messages
 
 
@@ -48,25 +50,30 @@ SHOWS = """(text) =>
   document.querySelector(".message-assistant .message-text")?.textContent.trimEnd() === text.trimEnd()"""
 
 
-async def test_a_reply_goes_on_growing_after_a_reload(tab: Tab, silent: Silent) -> None:
+#: Whether the newest reply is in this phase.
+IS_IN_PHASE = """(phase) => document.querySelector(".message-assistant")?.dataset.phase === phase"""
+
+
+async def test_a_reply_goes_on_growing_after_a_reload(page: EnginePage, silent: Silent) -> None:
     """The earlier text is shown before the model sends more; the rest arrives word by word."""
     words = [f"word{number} " for number in range(20)]
     speaking = silent.model.reply_in_steps(*words)
     ready = silent.server.ready
     conversation = create_conversation(ready)
-    await tab.open(ready.coach_id, conversation)
-    await tab.write("A long story whose middle I miss")
-    for _ in range(10):
-        next(speaking)
-    await tab.until(SHOWS, "".join(words[:10]))
-    await tab.reload()
-    await tab.until(SHOWS, "".join(words[:10]))
+    await page.open(f"{ready.url}#/c/{ready.coach_id}/{conversation}")
+    await page.until("() => document.documentElement.dataset.ready !== undefined")
+    await page.evaluate("() => document.getElementById('message').focus()")
+    await page.enter("A long story whose middle I miss")
+    for number, _ in enumerate(islice(speaking, 10), 1):
+        await page.until(SHOWS, "".join(words[:number]))
+    await page.reload()
+    await page.until(SHOWS, "".join(words[:10]))
     for number, _ in enumerate(speaking, 11):
-        await tab.until(SHOWS, "".join(words[:number]))
-    await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
+        await page.until(SHOWS, "".join(words[:number]))
+    await page.until(IS_IN_PHASE, "stored")
     _, reply = stored_messages(ready, conversation)
     assert reply["content"] == "".join(words)
-    assert await tab.evaluate(SHOWS, reply["content"])
+    assert await page.evaluate(SHOWS, reply["content"])
 
 
 async def test_a_reply_that_is_stopped_stays_as_it_is_in_every_tab(tab: Tab, silent: Silent) -> None:

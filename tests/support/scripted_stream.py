@@ -26,6 +26,7 @@ class Then(Enum):
     END = auto()  # the response ends as if it were complete
     CUT = auto()  # it breaks in the middle of the response
     HOLD = auto()  # it stays open until the client leaves
+    GONE = auto()  # it breaks, and the server accepts no more connections
 
 
 class ScriptedResponse(NamedTuple):
@@ -67,6 +68,7 @@ class ScriptedStream:
         self.requests: list[Asked] = []
         self.left = 0
         self._script = list(script)
+        self._server: asyncio.Server | None = None
         self._news = asyncio.Condition()
 
     async def asked(self, times: int) -> None:
@@ -90,7 +92,13 @@ class ScriptedStream:
         async with asyncio.timeout(PATIENCE_S), self._news:
             await self._news.wait_for(condition)
 
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def listen(self) -> asyncio.Server:
+        """Accept connections on a free port."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/"
+        return self._server
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one request, and close the connection."""
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             asked = await _read(reader)
@@ -128,7 +136,9 @@ class ScriptedStream:
             writer.write(b"%x\r\n%s\r\n" % (len(part), part))
             await writer.drain()
             await asyncio.sleep(response.pause_s)
-        if response.then is Then.CUT:
+        if response.then is Then.GONE and self._server:
+            self._server.close()
+        if response.then in {Then.CUT, Then.GONE}:
             # A browser discards unread bytes when a response is cut off.
             await asyncio.sleep(CUT_AFTER_S)
         elif response.then is Then.HOLD:
@@ -147,8 +157,7 @@ async def scripted(
 ) -> AsyncIterator[ScriptedStream]:
     """A server with a script, on a free port."""
     stream = ScriptedStream(script)
-    server = await asyncio.start_server(stream.serve, "127.0.0.1", 0)
-    stream.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    server = await stream.listen()
     try:
         yield stream
     finally:
