@@ -43,6 +43,8 @@ export class Chat {
   #status = "ready";
   /** @type {Error|null} */
   #error = null;
+  /** Whether `#error` is why the last message was not sent. */
+  #isUnsent = false;
   #isReconnecting = false;
   #isAttached = false;
   /** @type {Set<() => void>} */
@@ -115,10 +117,12 @@ export class Chat {
 
   /** @type {api.Chat["stop"]} */
   stop = async () => {
+    const turn = this.#turn;
     if (!this.#isBusy) return;
     try {
-      await this.#turn?.reply?.stop();
+      await turn?.reply?.stop();
     } catch (error) {
+      if (this.#turn !== turn || !this.#isBusy) return; // there is nothing to stop any more
       this.#error = errorFrom(error);
       this.#show();
     }
@@ -127,8 +131,7 @@ export class Chat {
   /** @type {api.Chat["retry"]} */
   retry = () => {
     if (this.#isBusy) return false;
-    const wasNotSent = this.#error !== null && this.#turn === null;
-    if (wasNotSent) return this.send();
+    if (this.#isUnsent) return this.send();
     const unanswered = this.#unanswered();
     if (unanswered !== null) {
       this.#forgetPartial();
@@ -199,6 +202,7 @@ export class Chat {
     if (turn.outgoing === null && this.#turn?.isOver) this.#settle();
     this.#turn = turn;
     this.#error = null;
+    this.#isUnsent = false;
     this.#show(status);
     const { signal } = controller;
     /** @type {ReplyOptions} */
@@ -225,7 +229,7 @@ export class Chat {
     turn.reply = reply;
     for await (const event of reply) {
       this.#take(turn, event);
-      this.options.onEvent?.(event);
+      this.#report(event);
       if (event.type === "complete") return true;
       if (turn.isConfirmed && !this.#isAttached) this.#abandon();
     }
@@ -256,6 +260,15 @@ export class Chat {
         this.#keep([event.aiMessage], turn.runId ?? undefined);
         this.#show("ready");
         break;
+    }
+  }
+
+  /** A mistake in the application's function must not end the reply. @param {ReplyEvent} event */
+  #report(event) {
+    try {
+      this.options.onEvent?.(event);
+    } catch (error) {
+      (globalThis.reportError ?? console.error)(error);
     }
   }
 
@@ -299,6 +312,7 @@ export class Chat {
     } else {
       this.#draft.giveBack();
       this.#turn = null;
+      this.#isUnsent = true;
     }
     this.#error = error;
     this.#isReconnecting = false;

@@ -275,6 +275,49 @@ test("a stop that fails is an error, and the reply goes on", async () => {
   page.close();
 });
 
+test("a stop that fails after the reply is complete is no error, and nothing is sent", async () => {
+  const server = await newServer();
+  const [held, lost] = [gate(), gate()];
+  server.reply("Well ", held, "done");
+  const withoutStops = async (url, request) => {
+    if (request.method !== "DELETE") return fetch(url, request);
+    await lost.opened;
+    throw new TypeError("no network");
+  };
+  const page = await idle(server, { fetch: withoutStops });
+  page.hook.send("How was my week?");
+  await page.until(hasText("Well "));
+  const stopped = page.hook.stop();
+  held.open();
+  await page.until(isReady);
+  page.hook.setDraft("Half a sen");
+  lost.open();
+  await stopped;
+  await page.until(({ draft }) => draft !== "");
+  assert.deepEqual([page.hook.status, page.hook.error], ["ready", null]);
+  assert.equal(page.hook.retry(), false);
+  page.close();
+});
+
+test("a mistake in onEvent is reported, and the reply goes on", async (context) => {
+  const server = await newServer();
+  const reported = [];
+  globalThis.reportError = (error) => reported.push(error.message);
+  context.after(() => delete globalThis.reportError);
+  const onEvent = ({ type }) => {
+    throw new Error(type);
+  };
+  const page = await idle(server, { onEvent });
+  page.hook.setDraft("Half a sen");
+  page.hook.send("Hello");
+  const whole = await page.until(({ messages, status }) => status !== "waiting" && messages.length === 2);
+  assert.deepEqual([whole.error, whole.draft], [null, "Half a sen"]);
+  await page.until(isReady);
+  assert.deepEqual(reported, ["connection", "run", "text", "complete"]);
+  assert.equal(page.hook.retry(), false);
+  page.close();
+});
+
 test("what is typed survives a reload, and is gone once the server has it", async () => {
   const server = await newServer();
   const page = await idle(server);
