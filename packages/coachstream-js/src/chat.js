@@ -74,6 +74,7 @@ export class Chat {
     this.#isAttached = true;
     attached.add(this);
     if (this.#status !== "sending") this.#draft.restore();
+    this.#checkDraft();
     this.#show();
     globalThis.addEventListener?.("storage", this.#stored);
     globalThis.document?.addEventListener("visibilitychange", this.#seen);
@@ -340,7 +341,7 @@ export class Chat {
    */
   #arrived(key, outgoing) {
     if (key !== this.#draft.key || this.#status === "sending") return;
-    this.#draft.forget(outgoing);
+    this.#draft.forget(outgoing?.clientMessageId);
     this.#show();
     if (this.#isBusy) return;
     this.#abandon(); // a request that is under way may be too early
@@ -396,6 +397,15 @@ export class Chat {
       const next = this.#settled.findIndex((message) => message.stored !== null && message.stored.id > stored.id);
       this.#settled.splice(next === -1 ? this.#settled.length : next, 0, messageOf(stored, id));
     }
+    this.#checkDraft();
+  }
+
+  /** Empties the draft if its text came back although the server has it: the confirmation was lost. */
+  #checkDraft() {
+    const id = this.#draft.returnedId;
+    if (id === null || !this.#settled.some(({ stored }) => stored?.metadata?.clientMessageId === id)) return;
+    this.#draft.forget(id);
+    this.#isUnsent = false;
   }
 
   /** What earlier attempts or a lost connection have left of a reply. @param {StoredMessage} reply */
@@ -462,11 +472,16 @@ class Draft {
     this.#save(this.#outgoing ?? (others?.clientMessageId === ours?.clientMessageId ? null : others));
   }
 
-  /** Forgets a text that was confirmed elsewhere. @param {Outgoing|null} confirmed */
-  forget(confirmed) {
-    if (this.#outgoing !== null && this.#outgoing.clientMessageId === confirmed?.clientMessageId) {
+  /** The idempotency key of a text that has come back. */
+  get returnedId() {
+    return this.#isOnItsWay ? null : (this.#outgoing?.clientMessageId ?? null);
+  }
+
+  /** Forgets a text that the server has. @param {string|undefined} clientMessageId */
+  forget(clientMessageId) {
+    if (this.#outgoing !== null && this.#outgoing.clientMessageId === clientMessageId) {
+      if (this.text === this.#outgoing.text) this.text = "";
       this.#outgoing = null;
-      if (this.text === confirmed.text) this.text = "";
     }
     this.#save(); // what is typed here is gone from the storage, too
   }

@@ -19,6 +19,20 @@ const hasText =
     messages.at(-1)?.content === text;
 const opened = (server, more = {}, how = {}) => mount(useCoachStream, { ...optionsOf(server), ...more }, how);
 
+/** Sends a message as another device does. */
+const sayElsewhere = (server, body) =>
+  fetch(`${server.conversationUrl}/stream`, {
+    method: "POST",
+    headers: { authorization: "Bearer token" },
+    body: JSON.stringify(body),
+  });
+
+/** What a page leaves that is closed while it sends this. */
+function leaveDraft(server, text, clientMessageId) {
+  const draft = { text: "", outgoing: { text, clientMessageId, writtenAt: "2026-11-23T10:00:00.123Z" } };
+  localStorage.setItem(`coachstream:draft:${server.conversationUrl}`, JSON.stringify(draft));
+}
+
 /** A page that has found nothing to resume. */
 async function idle(server, more, how) {
   const asked = server.requests.length;
@@ -232,11 +246,7 @@ test("a page that becomes visible again loads what others have written", async (
   const server = await newServer();
   const page = await idle(server, { history: async () => server.messages() });
   await server.until(() => server.readers() === 0);
-  await fetch(`${server.conversationUrl}/stream`, {
-    method: "POST",
-    headers: { authorization: "Bearer token" },
-    body: JSON.stringify({ userResponse: "From my phone" }),
-  }).then((response) => response.text());
+  await (await sayElsewhere(server, { userResponse: "From my phone" })).text();
   window.document.dispatchEvent(new window.Event("visibilitychange"));
   assert.deepEqual(shown(await page.until(({ messages }) => messages.length === 2)), [
     "sent: From my phone",
@@ -333,6 +343,30 @@ test("what is typed survives a reload, and is gone once the server has it", asyn
   held.open();
   await reloaded.until(isReady);
   reloaded.close();
+});
+
+test("a message whose confirmation the page has not seen does not come back", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, "done");
+  const elsewhere = await sayElsewhere(server, { userResponse: "Hello", clientMessageId: "m1" });
+  leaveDraft(server, "Hello", "m1");
+  const joined = opened(server);
+  await joined.until(({ draft }) => draft === "Hello");
+  await joined.until(hasText("Well "));
+  held.open();
+  await elsewhere.text();
+  const whole = await joined.until(isReady);
+  assert.deepEqual(shown(whole), ["sent: Hello", "complete: Well done"]);
+  assert.deepEqual([whole.draft, draftsKept()], ["", 0]);
+  joined.close();
+  const messages = server.messages();
+  for (const history of [messages, async () => messages]) {
+    leaveDraft(server, "Hello", "m1");
+    const page = await idle(server, { history });
+    assert.deepEqual([page.hook.draft, draftsKept()], ["", 0]);
+    page.close();
+  }
 });
 
 test("a refused message returns to the draft, and keeps its key while it is unchanged", async () => {
@@ -447,11 +481,7 @@ test("a message that meets another one's reply waits for it, and is then answere
   const page = await idle(server);
   const held = gate();
   server.reply("First", held, ".");
-  const phone = await fetch(`${server.conversationUrl}/stream`, {
-    method: "POST",
-    headers: { authorization: "Bearer token" },
-    body: JSON.stringify({ userResponse: "From my phone" }),
-  });
+  const phone = await sayElsewhere(server, { userResponse: "From my phone" });
   page.hook.send("From my laptop");
   await page.until(({ status }) => status === "waiting");
   assert.equal(draftsKept(), 0);
@@ -553,17 +583,12 @@ test("what the storage has from somebody else is ignored", async () => {
 test("a tab learns from another one that its draft has arrived, and reads the reply", async () => {
   const server = await newServer();
   const key = `coachstream:draft:${server.conversationUrl}`;
-  const outgoing = { text: "Hello", clientMessageId: "m1", writtenAt: "2026-11-23T10:00:00.123Z" };
-  const oldValue = JSON.stringify({ text: "", outgoing });
-  localStorage.setItem(key, oldValue);
+  leaveDraft(server, "Hello", "m1");
+  const oldValue = localStorage.getItem(key);
   const page = await idle(server);
   await page.until(({ draft }) => draft === "Hello");
   server.reply("Well done");
-  await fetch(`${server.conversationUrl}/stream`, {
-    method: "POST",
-    headers: { authorization: "Bearer token" },
-    body: JSON.stringify({ userResponse: "Hello", clientMessageId: "m1" }),
-  }).then((response) => response.text());
+  await (await sayElsewhere(server, { userResponse: "Hello", clientMessageId: "m1" })).text();
   const arrived = new window.StorageEvent("storage", { key, oldValue, newValue: null });
   window.dispatchEvent(arrived);
   await page.until(({ draft }) => draft === "");
