@@ -135,7 +135,7 @@ export class Chat {
     if (this.#isUnsent) return this.send();
     const unanswered = this.#unanswered();
     if (unanswered !== null) {
-      this.#forgetPartial();
+      this.#forgetPartial(unanswered);
       void this.#ask(unanswered, { isConfirmed: true });
       return true;
     }
@@ -370,9 +370,11 @@ export class Chat {
     return question !== undefined && reply?.state === "complete";
   }
 
-  #forgetPartial() {
+  /** @param {Outgoing} outgoing what is asked again */
+  #forgetPartial({ clientMessageId }) {
     this.#turn = null;
-    if (this.#settled.at(-1)?.state === "interrupted") this.#settled.pop();
+    const next = indexOf(this.#settled, clientMessageId) + 1;
+    if (next > 0 && this.#settled[next]?.state === "interrupted") this.#settled.splice(next, 1);
   }
 
   /** Keeps what a broken-off turn has shown, as another one begins. */
@@ -567,13 +569,13 @@ function newTurn(outgoing, isConfirmed) {
 function messagesOf({ outgoing, isConfirmed, runId, text, isOver, partial }, settled) {
   /** @type {api.ChatMessage[]} */
   const messages = [];
-  if (
-    outgoing !== null &&
-    !settled.some(({ id, stored }) => (stored?.metadata?.clientMessageId ?? id) === outgoing.clientMessageId)
-  ) {
+  const asked = outgoing === null ? -1 : indexOf(settled, outgoing.clientMessageId);
+  if (outgoing !== null && asked === -1) {
     const { clientMessageId: id, text: content } = outgoing;
     messages.push(Object.freeze({ id, role: "user", content, state: isConfirmed ? "sent" : "sending", stored: null }));
   }
+  const isStored = asked !== -1 && settled[asked + 1]?.role === "assistant";
+  if (isOver && isStored) return messages;
   if (partial !== null) {
     messages.push(messageOf(partial, runId ?? partial.id));
   } else if (text !== "" && runId !== null) {
@@ -581,6 +583,11 @@ function messagesOf({ outgoing, isConfirmed, runId, text, isOver, partial }, set
     messages.push(Object.freeze({ id: runId, role: "assistant", content: text, state, stored: null }));
   }
   return messages;
+}
+
+/** @param {readonly api.ChatMessage[]} messages @param {string} clientMessageId */
+function indexOf(messages, clientMessageId) {
+  return messages.findIndex(({ id, stored }) => (stored?.metadata?.clientMessageId ?? id) === clientMessageId);
 }
 
 /** @param {StoredMessage} stored @param {string} id @returns {api.ChatMessage} */

@@ -446,6 +446,39 @@ test("a reply that broke off can be retried, and replaces its beginning", async 
   page.close();
 });
 
+test("a retry keeps what there is of an earlier reply", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await idle(server);
+  page.hook.send("One");
+  await page.until(hasFailed);
+  server.reply(fail());
+  page.hook.send("Two");
+  await page.until(({ messages, status }) => status === "error" && messages.length === 3);
+  page.hook.retry();
+  const said = ["sent: One", "interrupted: Well ", "sent: Two", "complete: You said: Two"];
+  assert.deepEqual(shown(await page.until(isReady)), said);
+  page.close();
+});
+
+test("a partial reply that is loaded is shown once, and can be retried", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  await page.until(hasFailed);
+  page.hook.setMessages(server.messages());
+  const loaded = await page.until(({ messages }) => messages[0].stored !== null);
+  assert.deepEqual(shown(loaded), ["sent: How was my week?", "interrupted: Well "]);
+  const held = gate();
+  server.reply("Well", held, " done");
+  page.hook.retry();
+  assert.deepEqual(shown(await page.until(hasText("Well"))), ["sent: How was my week?", "streaming: Well"]);
+  held.open();
+  assert.deepEqual(shown(await page.until(isReady)), ["sent: How was my week?", "complete: Well done"]);
+  page.close();
+});
+
 test("after a reload, an unanswered message can be retried", async () => {
   const server = await newServer();
   server.reply("Well ", fail());
