@@ -17,13 +17,14 @@
  * @typedef {object} Turn A reply that arrives or broke off, and the message that it replies to, if this page sent it.
  * @property {Outgoing|null} outgoing
  * @property {boolean} isConfirmed Whether the server has the message.
- * @property {Reply|null} reply
+ * @property {boolean} isStopped Whether the user has stopped it.
+ * @property {Reply|null} reply None while it waits for another message's reply.
  * @property {string|null} runId
  * @property {string} text
  * @property {boolean} isOver Whether it broke off.
  * @property {StoredMessage|null} partial What is stored of a reply that broke off.
  */
-import { join, newClientMessageId, resume, ServiceError, start } from "./coachstream.js";
+import { CoachStreamError, join, newClientMessageId, resume, ServiceError, start } from "./coachstream.js";
 
 const PARAGRAPH = "\n\n";
 /** Those of this page that are shown; a storage reports changes to other pages only. @type {Set<Chat>} */
@@ -119,11 +120,14 @@ export class Chat {
   /** @type {api.Chat["stop"]} */
   stop = async () => {
     const turn = this.#turn;
-    if (!this.#isBusy) return;
+    if (turn === null || !this.#isBusy) return;
+    turn.isStopped = true;
+    if (turn.reply === null) return this.#stopWaiting(turn);
     try {
-      await turn?.reply?.stop();
+      await turn.reply.stop();
     } catch (error) {
-      if (this.#turn !== turn || !this.#isBusy) return; // there is nothing to stop any more
+      const hadNoRun = error instanceof CoachStreamError && error.code === "RUN_UNKNOWN";
+      if (hadNoRun || this.#turn !== turn || !this.#isBusy) return; // there is nothing to stop any more
       this.#error = errorFrom(error);
       this.#show();
     }
@@ -168,6 +172,8 @@ export class Chat {
           if (!isNext || error.runId === null || error.runId === awaited) throw error;
           awaited = error.runId;
           if (error.userMessage !== null) this.#confirm(turn, "waiting");
+          turn.reply = null;
+          if (turn.isStopped) return this.#stopWaiting(turn);
           await this.#await(awaited, options);
         }
       }
@@ -271,6 +277,17 @@ export class Chat {
     } catch (error) {
       (globalThis.reportError ?? console.error)(error);
     }
+  }
+
+  /** The message stays, without a reply; one that the server does not have returns to the draft. @param {Turn} turn */
+  #stopWaiting(turn) {
+    this.#abandon();
+    if (!turn.isConfirmed) {
+      this.#draft.giveBack();
+      this.#turn = null;
+    }
+    this.#isReconnecting = false;
+    this.#show("ready");
   }
 
   /** Reads another message's reply to its end. @param {string} runId @param {ReplyOptions} options */
@@ -562,7 +579,7 @@ function errorFrom(thrown) {
 
 /** @param {Outgoing|null} outgoing @param {boolean} isConfirmed @returns {Turn} */
 function newTurn(outgoing, isConfirmed) {
-  return { outgoing, isConfirmed, reply: null, runId: null, text: "", isOver: false, partial: null };
+  return { outgoing, isConfirmed, isStopped: false, reply: null, runId: null, text: "", isOver: false, partial: null };
 }
 
 /** What a turn shows behind the stored messages. @param {Turn} turn @param {readonly api.ChatMessage[]} settled */

@@ -78,7 +78,7 @@ export interface Chat {
   send(text?: string): boolean;
   /**
    * Stops the reply on the server, for all its readers; its text so far is stored. If that fails, `error` says why, and
-   * the reply goes on.
+   * the reply goes on. A message that waits for another one's reply stays without one of its own, until `retry`.
    */
   stop(): Promise<void>;
   /**

@@ -269,6 +269,42 @@ test("a stop ends the reply on the server", async () => {
   page.close();
 });
 
+test("a stop before the message has its run counts as soon as there is one", async () => {
+  const server = await newServer();
+  server.reply("Well ", gate(), "never said");
+  const page = await idle(server);
+  page.hook.send("One");
+  await page.hook.stop();
+  assert.equal((await page.until(isReady)).messages.at(-1).stored.metadata.stopReason, "stopped");
+  server.refuse({ status: 503, code: "SERVER_BUSY" });
+  page.hook.send("Two");
+  await page.hook.stop();
+  assert.equal((await page.until(hasFailed)).error.code, "SERVER_BUSY");
+  page.close();
+});
+
+const stopBehindAnotherReply = (isWaiting) => async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  const held = gate();
+  server.reply("First", held, ".");
+  const phone = await sayElsewhere(server, { userResponse: "From my phone" });
+  page.hook.send("From my laptop");
+  if (isWaiting) await server.until((requests) => requests.length === 4);
+  await page.hook.stop();
+  const stopped = await page.until(isReady);
+  assert.deepEqual([stopped.error, stopped.draft, ...shown(stopped)], [null, "", "sent: From my laptop"]);
+  held.open();
+  await phone.text();
+  assert.equal(server.messages().length, 3);
+  assert.equal(page.hook.retry(), true);
+  await page.until(hasText("You said: From my laptop"));
+  await page.until(isReady);
+  page.close();
+};
+test("a message that is stopped behind another one's reply is answered when it is retried", stopBehindAnotherReply(true));
+test("so is one that is stopped before it has met that reply", stopBehindAnotherReply(false));
+
 test("a stop that fails is an error, and the reply goes on", async () => {
   const server = await newServer();
   const held = gate();
