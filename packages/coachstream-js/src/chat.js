@@ -189,7 +189,7 @@ export class Chat {
       const { runId } = turn;
       turn.isOver = false;
       const { lastEventId: after, text } = turn.reply;
-      return this.#run(turn, this.#status, (options) => this.#read(turn, resume({ ...options, runId, after, text })));
+      return this.#run(turn, text === "" ? "waiting" : "streaming", (options) => this.#read(turn, resume({ ...options, runId, after, text })));
     }
     const joined = newTurn(null, true);
     return this.#run(joined, this.#status === "loading" ? "loading" : "ready", async (options) => {
@@ -373,9 +373,11 @@ export class Chat {
   #unanswered() {
     if (this.#turn?.isOver && this.#turn.outgoing !== null) return this.#turn.outgoing;
     const last = this.#settled.findLast(({ role, state }) => role === "user" || state === "complete");
-    const clientMessageId = last?.stored?.metadata?.clientMessageId;
-    if (last?.role !== "user" || clientMessageId === undefined) return null;
-    return { text: last.content, clientMessageId, writtenAt: last.stored?.timestamp ?? new Date().toISOString() };
+    if (last?.role !== "user") return null;
+    const { id, stored, content: text } = last;
+    const clientMessageId = stored === null ? id : stored.metadata?.clientMessageId;
+    if (clientMessageId === undefined) return null;
+    return { text, clientMessageId, writtenAt: stored?.timestamp ?? new Date().toISOString() };
   }
 
   /** Whether the reply that broke off here was completed all the same. */

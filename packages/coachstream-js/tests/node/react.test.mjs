@@ -176,7 +176,7 @@ test("a page that is hidden and shown again continues where it was", async () =>
   const page = await idle(server);
   page.hook.send("How was my week?");
   await page.until(hasText("Well "));
-  page.render(optionsOf(server), "hidden");
+  await page.render(optionsOf(server), "hidden");
   await server.until(() => server.readers() === 0);
   held.open();
   await page.render(optionsOf(server));
@@ -201,6 +201,7 @@ test("a joined reply whose connection is lost for good continues where it was", 
   assert.deepEqual([failed.error.code, ...shown(failed)], ["CONNECTION_LOST", "interrupted: Well "]);
   server.isOffline = false;
   assert.equal(page.hook.retry(), true);
+  assert.equal((await page.until(({ error }) => error === null)).status, "streaming");
   assert.deepEqual(shown(await page.until(isReady)), ["sent: How was my week?", "complete: Well done"]);
   page.close();
 });
@@ -512,6 +513,21 @@ test("a partial reply that is loaded is shown once, and can be retried", async (
   assert.deepEqual(shown(await page.until(hasText("Well"))), ["sent: How was my week?", "streaming: Well"]);
   held.open();
   assert.deepEqual(shown(await page.until(isReady)), ["sent: How was my week?", "complete: Well done"]);
+  page.close();
+});
+
+test("a page that is hidden and shown again after a reply broke off can retry", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  await page.until(hasFailed);
+  await page.render(optionsOf(server), "hidden");
+  await page.render(optionsOf(server));
+  await page.until(isReady);
+  assert.equal(page.hook.retry(), true);
+  await page.until(hasText("You said: How was my week?"));
+  assert.equal((await page.until(isReady)).messages.length, 2);
   page.close();
 });
 
