@@ -357,7 +357,7 @@ export class Chat {
    * @param {Outgoing|null} outgoing
    */
   #arrived(key, outgoing) {
-    if (key !== this.#draft.key || this.#status === "sending") return;
+    if (key !== this.#draft.key) return;
     this.#draft.forget(outgoing?.clientMessageId);
     this.#show();
     if (this.#isBusy) return;
@@ -424,7 +424,7 @@ export class Chat {
   /** Empties the draft if its text came back although the server has it: the confirmation was lost. */
   #checkDraft() {
     const id = this.#draft.returnedId;
-    if (id === null || !this.#settled.some(({ stored }) => stored?.metadata?.clientMessageId === id)) return;
+    if (id === undefined || !this.#settled.some(({ stored }) => stored?.metadata?.clientMessageId === id)) return;
     this.#draft.forget(id);
     this.#isUnsent = false;
   }
@@ -463,10 +463,10 @@ class Draft {
   /** What is typed. */
   text = "";
   key;
-  /** What was sent and is not confirmed. @type {Outgoing|null} */
+  /** What is on its way to the server. @type {Outgoing|null} */
   #outgoing = null;
-  /** Whether it is still being sent; otherwise its text has come back, and only its key counts. */
-  #isOnItsWay = false;
+  /** What has come back, as long as it is the text: sent again, it has the same key. @type {Outgoing|null} */
+  #returned = null;
   #storage;
 
   /** @param {string} conversationUrl @param {() => api.DraftStorage|null|undefined} storage */
@@ -486,57 +486,62 @@ class Draft {
   /** @param {string} text */
   type(text) {
     this.text = text;
-    const ours = this.#outgoing;
+    const ours = this.#unconfirmed;
     // What came back and is edited is another message.
-    if (!this.#isOnItsWay && ours?.text !== text) this.#outgoing = null;
+    if (this.#returned?.text !== text) this.#returned = null;
     const others = this.#kept()?.outgoing; // another tab may be sending it
-    this.#save(this.#outgoing ?? (others?.clientMessageId === ours?.clientMessageId ? null : others));
+    this.#save(this.#unconfirmed ?? (others?.clientMessageId === ours?.clientMessageId ? null : others));
   }
 
   /** The idempotency key of a text that has come back. */
   get returnedId() {
-    return this.#isOnItsWay ? null : (this.#outgoing?.clientMessageId ?? null);
+    return this.#returned?.clientMessageId;
+  }
+
+  get #unconfirmed() {
+    return this.#outgoing ?? this.#returned;
   }
 
   /** Forgets a text that the server has. @param {string|undefined} clientMessageId */
   forget(clientMessageId) {
-    if (this.#outgoing !== null && this.#outgoing.clientMessageId === clientMessageId) {
-      if (this.text === this.#outgoing.text) this.text = "";
-      this.#outgoing = null;
+    if (this.#returned !== null && this.returnedId === clientMessageId) {
+      this.text = "";
+      this.#returned = null;
     }
-    this.#save(); // what is typed here is gone from the storage, too
+    this.#save(); // the text here is gone from the storage, too
   }
 
   /** Begins to send this text. @param {string} text @returns {Outgoing} */
   take(text) {
-    const known = this.#outgoing;
+    const returned = this.#returned;
     this.#outgoing =
-      known?.text === text
-        ? known
+      returned?.text === text
+        ? returned
         : { text, clientMessageId: newClientMessageId(), writtenAt: new Date().toISOString() };
-    this.#isOnItsWay = true;
-    if (this.text === text) this.text = "";
+    if (this.text === text) {
+      this.text = "";
+      this.#returned = null;
+    }
     this.#save();
     return this.#outgoing;
   }
 
   confirm() {
-    this.#isOnItsWay = false;
     this.#outgoing = null;
     this.#save();
   }
 
   /** Returns the text that was sent to what is typed. */
   giveBack() {
-    this.#isOnItsWay = false;
     const sent = this.#outgoing?.text ?? "";
     const parts = this.text === sent ? [sent] : [sent, this.text];
     this.text = parts.filter((part) => part !== "").join(PARAGRAPH);
-    if (this.text !== sent) this.#outgoing = null;
+    this.#returned = this.text === sent ? this.#outgoing : null;
+    this.#outgoing = null;
     this.#save();
   }
 
-  #save(outgoing = this.#outgoing) {
+  #save(outgoing = this.#unconfirmed) {
     const { text } = this;
     this.#access((storage) => {
       if (text === "" && outgoing === null) storage.removeItem(this.key);

@@ -433,6 +433,22 @@ test("a refused message returns to the draft, and keeps its key while it is unch
   reloaded.close();
 });
 
+test("a refused message keeps its key although another one is sent first", async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  server.refuse({ status: 503, code: "SERVER_BUSY", retryable: true });
+  page.hook.send("How was my week?");
+  await page.until(hasFailed);
+  page.hook.send("Hello");
+  assert.equal((await page.until(({ messages }) => messages[1]?.state === "complete")).draft, "How was my week?");
+  await page.until(isReady);
+  page.hook.send();
+  await page.until(({ messages }) => messages[3]?.state === "complete");
+  const [refused, , sent] = server.requests.filter(({ method }) => method === "POST").map(({ body }) => body);
+  assert.equal(sent.clientMessageId, refused.clientMessageId);
+  page.close();
+});
+
 test("a message that failed and is edited is another message, and comes back as edited", async () => {
   const server = await newServer();
   const page = await idle(server);
@@ -698,6 +714,24 @@ test("a page that is left and entered again while its message is on its way show
   held.open();
   assert.deepEqual(shown(await entered.until(isReady)), ["sent: Written in a tunnel", "complete: Well done"]);
   entered.close();
+});
+
+test("a message on its way stays in the storage when another tab's has arrived", async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  server.isOffline = true;
+  page.hook.send("Written in a tunnel");
+  await page.until(({ isReconnecting }) => isReconnecting);
+  const key = `coachstream:draft:${server.conversationUrl}`;
+  const ours = localStorage.getItem(key);
+  leaveDraft(server, "Theirs", "m1");
+  const oldValue = localStorage.getItem(key);
+  localStorage.removeItem(key);
+  window.dispatchEvent(new window.StorageEvent("storage", { key, oldValue, newValue: null }));
+  assert.equal(localStorage.getItem(key), ours);
+  server.isOffline = false;
+  await page.until(isReady);
+  page.close();
 });
 
 test("a tab keeps its own draft whatever another one does", async () => {
