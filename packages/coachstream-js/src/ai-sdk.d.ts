@@ -69,9 +69,10 @@ export class CoachStreamTransport<
   reconnectToStream: ChatTransport<UI_MESSAGE>["reconnectToStream"];
   /**
    * Stops the reply of a chat on the server, or that of every chat; the stream then finishes with its text so far.
-   * `useChat`'s own `stop()` only stops reading.
+   * `useChat`'s own `stop()` only stops reading; the reply can be stopped after it, too.
    *
-   * @throws {CoachStreamError} the server could not be reached
+   * @throws {CoachStreamError} the server could not be reached; or `RUN_UNKNOWN`, if reading was stopped before the
+   *   service had begun the reply
    */
   stop(chatId?: string): Promise<void>;
 }
