@@ -328,7 +328,8 @@ export class Chat {
       turn.isOver = true;
       turn.partial = partial;
     } else {
-      this.#draft.giveBack();
+      // The storage has it; while this page is not shown, what another one has typed there is newer.
+      this.#draft.giveBack({ isSaved: this.#isAttached });
       this.#turn = null;
       this.#isUnsent = true;
     }
@@ -532,13 +533,13 @@ class Draft {
   }
 
   /** Returns the text that was sent to what is typed. */
-  giveBack() {
+  giveBack({ isSaved = true } = {}) {
     const sent = this.#outgoing?.text ?? "";
     const parts = this.text === sent ? [sent] : [sent, this.text];
     this.text = parts.filter((part) => part !== "").join(PARAGRAPH);
     this.#returned = this.text === sent ? this.#outgoing : null;
     this.#outgoing = null;
-    this.#save();
+    if (isSaved) this.#save();
   }
 
   #save(outgoing = this.#unconfirmed) {

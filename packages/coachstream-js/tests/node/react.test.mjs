@@ -716,6 +716,33 @@ test("a page that is left and entered again while its message is on its way show
   entered.close();
 });
 
+test("a message that fails after its page was left does not overwrite what is typed since", async () => {
+  const server = await newServer();
+  const [sending, refused] = [gate(), gate()];
+  const slow = async (url, request) => {
+    if (request.method !== "POST") return fetch(url, request);
+    await sending.opened;
+    const response = await fetch(url, request);
+    const body = await response.text();
+    setImmediate(refused.open);
+    return new Response(body, response);
+  };
+  const left = await idle(server, { fetch: slow });
+  left.hook.send("Hello");
+  left.close();
+  const entered = await idle(server);
+  await entered.until(({ draft }) => draft === "Hello");
+  entered.hook.setDraft("Hello, it is me");
+  server.refuse({ status: 413, code: "MESSAGE_TOO_LONG" });
+  sending.open();
+  await refused.opened;
+  await new Promise(setImmediate); // the page has read the refusal
+  entered.close();
+  const reloaded = await idle(server);
+  assert.equal((await reloaded.until(({ draft }) => draft !== "")).draft, "Hello, it is me");
+  reloaded.close();
+});
+
 test("a message on its way stays in the storage when another tab's has arrived", async () => {
   const server = await newServer();
   const page = await idle(server);
