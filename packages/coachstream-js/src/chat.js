@@ -367,7 +367,9 @@ export class Chat {
   }
 
   #seen = () => {
-    if (!document.hidden && this.#status === "ready") void this.#resume();
+    // A refusal stays until the user has seen it; a connection may be back.
+    const isLost = this.#status === "error" && !this.#isUnsent && !(this.#error instanceof ServiceError);
+    if (!document.hidden && (this.#status === "ready" || isLost)) void this.#resume();
   };
 
   /** The user's last message, if it has no complete reply and can be sent again. @returns {Outgoing|null} */

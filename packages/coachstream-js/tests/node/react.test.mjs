@@ -652,6 +652,35 @@ test("a history that cannot be loaded is an error, and is loaded again", async (
   page.close();
 });
 
+test("a page that lost its connection for good tries again when it becomes visible", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, cut(), "done");
+  const page = await idle(server, { reconnect: { backoffMs: 1, maxBackoffMs: 1, giveUpAfterMs: 20 } });
+  page.hook.send("How was my week?");
+  await page.until(hasText("Well "));
+  server.isOffline = true;
+  held.open();
+  await page.until(hasFailed);
+  server.isOffline = false;
+  window.document.dispatchEvent(new window.Event("visibilitychange"));
+  assert.deepEqual(shown(await page.until(isReady)), ["sent: How was my week?", "complete: Well done"]);
+  assert.deepEqual(methods(server), ["GET", "POST", "GET"]);
+  page.close();
+});
+
+test("what was refused is still shown when the page becomes visible", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  await page.until(hasFailed);
+  window.document.dispatchEvent(new window.Event("visibilitychange"));
+  await new Promise(setImmediate);
+  assert.deepEqual([page.hook.status, page.hook.error.code], ["error", "MODEL_STREAM_BROKEN"]);
+  page.close();
+});
+
 test("without a storage, a draft lasts as long as the page", async () => {
   const server = await newServer();
   const broken = {
