@@ -39,8 +39,8 @@ export function toUIMessage(message: StoredMessage): CoachStreamUIMessage;
 
 export interface CoachStreamTransportOptions extends Omit<ConversationOptions, "conversationUrl" | "signal"> {
   /**
-   * `{url}/users/{userId}/coaches/{coachId}/conversations/{conversationId}`, or what makes it of the chat's id, if the
-   * transport serves several conversations.
+   * `{url}/users/{userId}/coaches/{coachId}/conversations/{conversationId}`; or a function that returns it for a chat's
+   * id, if the transport serves several conversations.
    */
   conversationUrl: string | URL | ((chatId: string) => string | URL);
   reconnect?: ReconnectOptions;

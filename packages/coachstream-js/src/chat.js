@@ -584,7 +584,7 @@ function draftFrom(kept) {
 
 /** @param {unknown} thrown */
 function errorFrom(thrown) {
-  return thrown instanceof Error ? thrown : new Error("The token or the history could not be had.", { cause: thrown });
+  return thrown instanceof Error ? thrown : new Error("The token or the history could not be loaded.", { cause: thrown });
 }
 
 /** @param {Outgoing|null} outgoing @param {boolean} isConfirmed @returns {Turn} */
