@@ -470,6 +470,8 @@ class Draft {
   #outgoing = null;
   /** What has come back, as long as it is the text: sent again, it has the same key. @type {Outgoing|null} */
   #returned = null;
+  /** Whether the storage did not take the last change. */
+  #isOnlyHere = false;
   #storage;
 
   /** @param {string} conversationUrl @param {() => api.DraftStorage|null|undefined} storage */
@@ -480,7 +482,7 @@ class Draft {
 
   restore() {
     const kept = this.#kept();
-    if (kept === null) return;
+    if (kept === null || this.#isOnlyHere) return;
     this.text = kept.text;
     this.#outgoing = kept.outgoing;
     this.giveBack();
@@ -546,9 +548,11 @@ class Draft {
 
   #save(outgoing = this.#unconfirmed) {
     const { text } = this;
+    this.#isOnlyHere = true;
     this.#access((storage) => {
       if (text === "" && outgoing === null) storage.removeItem(this.key);
       else storage.setItem(this.key, JSON.stringify({ text, outgoing }));
+      this.#isOnlyHere = false;
     });
   }
 

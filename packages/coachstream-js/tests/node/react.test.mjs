@@ -700,6 +700,29 @@ test("without a storage, a draft lasts as long as the page", async () => {
   }
 });
 
+test("a full storage does not bring back what was typed before", async () => {
+  const server = await newServer();
+  let isFull = false;
+  const storage = {
+    getItem: (key) => localStorage.getItem(key),
+    setItem(key, value) {
+      if (isFull) throw new Error("QuotaExceededError");
+      localStorage.setItem(key, value);
+    },
+    removeItem: (key) => localStorage.removeItem(key),
+  };
+  const options = { ...optionsOf(server), storage };
+  const page = await idle(server, { storage });
+  page.hook.setDraft("How was");
+  isFull = true;
+  page.hook.setDraft("How was my week?");
+  await page.render(options, "hidden");
+  await page.render(options);
+  await server.until((requests) => requests.length === 2);
+  assert.equal(page.hook.draft, "How was my week?");
+  page.close();
+});
+
 test("what the storage has from somebody else is ignored", async () => {
   const server = await newServer();
   for (const odd of ["", "null", "7", '"text"', '{"text":7}', '{"text":"","outgoing":{"text":1}}']) {
