@@ -56,7 +56,8 @@ export interface CoachStreamTransportOptions extends Omit<ConversationOptions, "
  * - A lost connection is restored, and the text continues where it was. `onData` gets `data-connection` with the
  *   `state` `reconnecting` or `connected`.
  * - With `resume: true`, every tab joins the reply that is being written, from its beginning.
- * - `regenerate()`, files and edited messages are refused.
+ * - `regenerate()`, files and edited messages are refused, but `useChat` has changed its list by then. The `headers`,
+ *   `body` and `metadata` of a request are not sent.
  *
  * Errors are those of `coachstream`: `error.code` in `onError` and in `useChat`'s `error`.
  */

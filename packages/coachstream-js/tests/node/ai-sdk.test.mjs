@@ -324,7 +324,9 @@ test("what is not supported is refused, and never ignored", async () => {
   page.hook.sendMessage({ text: "Hello" });
   await page.until(isDone);
   page.hook.regenerate();
-  assert.equal((await page.until(hasFailed)).error.code, "INVALID_REQUEST");
+  const failed = await page.until(hasFailed);
+  assert.equal(failed.error.code, "INVALID_REQUEST");
+  assert.deepEqual(shown(failed), ["user: Hello"]); // `useChat` has removed the reply
   const file = { type: "file", mediaType: "image/png", url: "data:image/png;base64,aGVsbG8=" };
   page.hook.sendMessage({ text: "Look", files: [file] });
   await page.until(({ messages, status }) => status === "error" && messages.at(-1).parts.length === 2);
