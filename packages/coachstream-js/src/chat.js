@@ -189,7 +189,8 @@ export class Chat {
       const { runId } = turn;
       turn.isOver = false;
       const { lastEventId: after, text } = turn.reply;
-      return this.#run(turn, text === "" ? "waiting" : "streaming", (options) => this.#read(turn, resume({ ...options, runId, after, text })));
+      const status = text === "" ? "waiting" : "streaming";
+      return this.#run(turn, status, (options) => this.#read(turn, resume({ ...options, runId, after, text })));
     }
     const joined = newTurn(null, true);
     return this.#run(joined, this.#status === "loading" ? "loading" : "ready", async (options) => {
@@ -588,7 +589,8 @@ function draftFrom(kept) {
 
 /** @param {unknown} thrown */
 function errorFrom(thrown) {
-  return thrown instanceof Error ? thrown : new Error("The token or the history could not be loaded.", { cause: thrown });
+  if (thrown instanceof Error) return thrown;
+  return new Error("The token or the history could not be loaded.", { cause: thrown });
 }
 
 /** @param {Outgoing|null} outgoing @param {boolean} isConfirmed @returns {Turn} */

@@ -303,8 +303,8 @@ const stopBehindAnotherReply = (isWaiting) => async () => {
   await page.until(isReady);
   page.close();
 };
-test("a message that is stopped behind another one's reply is answered when it is retried", stopBehindAnotherReply(true));
-test("so is one that is stopped before it has met that reply", stopBehindAnotherReply(false));
+test("a message that is stopped while it waits has no reply until it is retried", stopBehindAnotherReply(true));
+test("so has one that is stopped before it is known that it must wait", stopBehindAnotherReply(false));
 
 test("a stop that fails is an error, and the reply goes on", async () => {
   const server = await newServer();
