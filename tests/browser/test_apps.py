@@ -252,13 +252,14 @@ async def test_an_app_of_vite_can_send_after_a_refusal(
     speaking = service.model.reply_in_steps("You ran far.")
 
     async def refuse(route: Route) -> None:
-        if route.request.method != "POST":
-            return await route.fallback()
-        await route.fulfill(
-            status=413,
-            headers={"access-control-allow-origin": "*"},
-            json={"type": "error", "code": "MESSAGE_TOO_LONG", "message": "Please write less."},
-        )
+        if route.request.method == "POST":
+            await route.fulfill(
+                status=413,
+                headers={"access-control-allow-origin": "*"},
+                json={"type": "error", "code": "MESSAGE_TOO_LONG", "message": "Please write less."},
+            )
+        else:
+            await route.fallback()
 
     async with visiting(browser, vite, service, kind) as visitor:
         tab = await visitor.tab()
