@@ -469,7 +469,7 @@ class Draft {
   key;
   /** What is on its way to the server. @type {Outgoing|null} */
   #outgoing = null;
-  /** What has come back, as long as it is the text: sent again, it has the same key. @type {Outgoing|null} */
+  /** What has come back, while the text begins with it; sent alone, it keeps its key. @type {Outgoing|null} */
   #returned = null;
   /** Whether the storage did not take the last change. */
   #isOnlyHere = false;
@@ -494,7 +494,7 @@ class Draft {
     this.text = text;
     const ours = this.#unconfirmed;
     // What came back and is edited is another message.
-    if (this.#returned?.text !== text) this.#returned = null;
+    if (!beginsWith(text, this.#returned)) this.#returned = null;
     const others = this.#kept()?.outgoing; // another tab may be sending it
     this.#save(this.#unconfirmed ?? (others?.clientMessageId === ours?.clientMessageId ? null : others));
   }
@@ -511,7 +511,7 @@ class Draft {
   /** Forgets a text that the server has. @param {string|undefined} clientMessageId */
   forget(clientMessageId) {
     if (this.#returned !== null && this.returnedId === clientMessageId) {
-      this.text = "";
+      this.text = this.text.slice(this.#returned.text.length + PARAGRAPH.length);
       this.#returned = null;
     }
     this.#save(); // the text here is gone from the storage, too
@@ -539,10 +539,11 @@ class Draft {
 
   /** Returns the text that was sent to what is typed. */
   giveBack({ isSaved = true } = {}) {
-    const sent = this.#outgoing?.text ?? "";
-    const parts = this.text === sent ? [sent] : [sent, this.text];
-    this.text = parts.filter((part) => part !== "").join(PARAGRAPH);
-    this.#returned = this.text === sent ? this.#outgoing : null;
+    const sent = this.#outgoing;
+    if (sent !== null && !beginsWith(this.text, sent)) {
+      this.text = this.text === "" ? sent.text : sent.text + PARAGRAPH + this.text;
+    }
+    this.#returned = sent;
     this.#outgoing = null;
     if (isSaved) this.#save();
   }
@@ -571,6 +572,11 @@ class Draft {
       return null; // it is full or forbidden; what is typed then lasts as long as the page
     }
   }
+}
+
+/** Whether the text is the message, or the message and more. @param {string} text @param {Outgoing|null} message */
+function beginsWith(text, message) {
+  return message !== null && (text === message.text || text.startsWith(message.text + PARAGRAPH));
 }
 
 /** @param {string|null} kept @returns {{text: string, outgoing: Outgoing|null}|null} */

@@ -28,8 +28,8 @@ const sayElsewhere = (server, body) =>
   });
 
 /** What a page leaves that is closed while it sends this. */
-function leaveDraft(server, text, clientMessageId) {
-  const draft = { text: "", outgoing: { text, clientMessageId, writtenAt: "2026-11-23T10:00:00.123Z" } };
+function leaveDraft(server, text, clientMessageId, typed = "") {
+  const draft = { text: typed, outgoing: { text, clientMessageId, writtenAt: "2026-11-23T10:00:00.123Z" } };
   localStorage.setItem(`coachstream:draft:${server.conversationUrl}`, JSON.stringify(draft));
 }
 
@@ -404,6 +404,22 @@ test("a message whose confirmation the page has not seen does not come back", as
     assert.deepEqual([page.hook.draft, draftsKept()], ["", 0]);
     page.close();
   }
+});
+
+test("what was typed after such a message stays alone in the draft", async () => {
+  const server = await newServer();
+  await (await sayElsewhere(server, { userResponse: "Hello", clientMessageId: "m1" })).text();
+  leaveDraft(server, "Hello", "m1", "And more");
+  const loaded = gate();
+  const history = async () => {
+    await loaded.opened;
+    return server.messages();
+  };
+  const page = opened(server, { history });
+  await page.until(({ draft }) => draft === "Hello\n\nAnd more");
+  loaded.open();
+  await page.until(({ draft }) => draft === "And more");
+  page.close();
 });
 
 test("a refused message returns to the draft, and keeps its key while it is unchanged", async () => {
