@@ -244,6 +244,38 @@ async def test_an_app_of_vite_stops_the_reply_on_the_server(
     await stops_the_reply(browser, vite, service, kind)
 
 
+@pytest.mark.parametrize("kind", ["react", "ai-sdk"])
+async def test_an_app_of_vite_can_send_after_a_refusal(
+    browser: Browser, vite: str, service: Silent, kind: str
+) -> None:
+    """The button works while an error is shown."""
+    speaking = service.model.reply_in_steps("You ran far.")
+
+    async def refuse(route: Route) -> None:
+        if route.request.method == "POST":
+            await route.fulfill(
+                status=413,
+                headers={"access-control-allow-origin": "*"},
+                json={"type": "error", "code": "MESSAGE_TOO_LONG", "message": "Please write less."},
+            )
+        else:
+            await route.fallback()
+
+    async with visiting(browser, vite, service, kind) as visitor:
+        tab = await visitor.tab()
+        await tab.is_ready()
+        await tab.page.route("**/stream", refuse)
+        await tab.ask("Too long")
+        await tab.page.get_by_text("Please write less.").wait_for()
+        await tab.page.unroute("**/stream", refuse)
+        await tab.ask(QUESTION)
+        list(speaking)
+        await tab.page.get_by_text("You ran far.").wait_for()
+        await tab.is_ready()
+        assert visitor.stored() == [("user", QUESTION), ("assistant", "You ran far.")]
+        visitor.problems = [each for each in visitor.problems if "413" not in each]
+
+
 async def test_an_app_of_next_js_shows_a_reply_in_every_tab(
     browser: Browser, next_js: str, service: Silent
 ) -> None:

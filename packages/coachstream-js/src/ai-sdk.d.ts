@@ -39,8 +39,8 @@ export function toUIMessage(message: StoredMessage): CoachStreamUIMessage;
 
 export interface CoachStreamTransportOptions extends Omit<ConversationOptions, "conversationUrl" | "signal"> {
   /**
-   * `{url}/users/{userId}/coaches/{coachId}/conversations/{conversationId}`, or what makes it of the chat's id, if the
-   * transport serves several conversations.
+   * `{url}/users/{userId}/coaches/{coachId}/conversations/{conversationId}`; or a function that returns it for a chat's
+   * id, if the transport serves several conversations.
    */
   conversationUrl: string | URL | ((chatId: string) => string | URL);
   reconnect?: ReconnectOptions;
@@ -56,7 +56,8 @@ export interface CoachStreamTransportOptions extends Omit<ConversationOptions, "
  * - A lost connection is restored, and the text continues where it was. `onData` gets `data-connection` with the
  *   `state` `reconnecting` or `connected`.
  * - With `resume: true`, every tab joins the reply that is being written, from its beginning.
- * - `regenerate()`, files and edited messages are refused.
+ * - `regenerate()`, files and edited messages are refused, but `useChat` has changed its list by then. The `headers`,
+ *   `body` and `metadata` of a request are not sent.
  *
  * Errors are those of `coachstream`: `error.code` in `onError` and in `useChat`'s `error`.
  */
@@ -69,9 +70,10 @@ export class CoachStreamTransport<
   reconnectToStream: ChatTransport<UI_MESSAGE>["reconnectToStream"];
   /**
    * Stops the reply of a chat on the server, or that of every chat; the stream then finishes with its text so far.
-   * `useChat`'s own `stop()` only stops reading.
+   * `useChat`'s own `stop()` only stops reading; the reply can be stopped after it, too.
    *
-   * @throws {CoachStreamError} the server could not be reached
+   * @throws {CoachStreamError} the server could not be reached; or `RUN_UNKNOWN`, if reading was stopped before the
+   *   service had begun the reply
    */
   stop(chatId?: string): Promise<void>;
 }

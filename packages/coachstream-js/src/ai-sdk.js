@@ -8,6 +8,8 @@
  * @import {UIMessage, UIMessageChunk} from "ai"
  * @import * as api from "./ai-sdk.js"
  * @import {CompleteEvent, Reply, ReplyEvent, ReplyOptions} from "./coachstream.js"
+ *
+ * @typedef {{reply: Reply, controller: AbortController}} Reading
  */
 import { CoachStreamError, join, start } from "./coachstream.js";
 
@@ -40,8 +42,8 @@ export class CoachStreamTransport {
   /** A reply is joined from its beginning. */
   resumeStreamIsReplay = true;
   #options;
-  /** By chat. @type {Map<string, Reply>} */
-  #replies = new Map();
+  /** The last one of each chat, until its reply has ended. @type {Map<string, Reading>} */
+  #readings = new Map();
   /** The texts of messages that the service has, by id. @type {Map<string, string>} */
   #arrived = new Map();
 
@@ -60,40 +62,48 @@ export class CoachStreamTransport {
     const message = last.parts.map((part) => (part.type === "text" ? part.text : "")).join("\n\n");
     if ((this.#arrived.get(last.id) ?? message) !== message) throw edited();
     const { timeZone } = this.#options;
+    const controller = controllerOf(abortSignal);
     const reply = start({
-      ...this.#replyOptions(chatId, abortSignal),
+      ...this.#replyOptions(chatId, controller),
       ...(timeZone !== undefined && { timeZone }),
       message,
       clientMessageId: await idempotencyKey(last.id),
     });
-    return streamOf(this.#chunks(chatId, reply, { id: last.id, text: message, isResent: messageId !== undefined }));
+    const reading = { reply, controller };
+    this.#readings.set(chatId, reading);
+    const sent = { id: last.id, text: message, isResent: messageId !== undefined };
+    return streamOf(this.#chunks(chatId, reading, sent), controller);
   }
 
   /** @type {api.CoachStreamTransport<UI_MESSAGE>["reconnectToStream"]} */
   async reconnectToStream({ chatId, abortSignal }) {
-    const chunks = this.#chunks(chatId, join(this.#replyOptions(chatId, abortSignal)));
+    const controller = controllerOf(abortSignal);
+    const reading = { reply: join(this.#replyOptions(chatId, controller)), controller };
+    const chunks = this.#chunks(chatId, reading);
     const held = [];
     for (;;) {
       const { done, value } = await chunks.next();
       if (done) return null;
       held.push(value);
-      if (value.type === "start") return streamOf(chunks, held);
+      if (value.type !== "start") continue;
+      this.#readings.set(chatId, reading);
+      return streamOf(chunks, controller, held);
     }
   }
 
   /** @type {api.CoachStreamTransport<UI_MESSAGE>["stop"]} */
   async stop(chatId) {
-    const replies = chatId === undefined ? [...this.#replies.values()] : [this.#replies.get(chatId)];
-    await Promise.all(replies.map((reply) => reply?.stop()));
+    const readings = chatId === undefined ? [...this.#readings.values()] : [this.#readings.get(chatId)];
+    await Promise.all(readings.map((reading) => reading && stopReply(reading)));
   }
 
-  /** @param {string} chatId @param {AbortSignal|undefined} signal @returns {ReplyOptions} */
-  #replyOptions(chatId, signal) {
+  /** @param {string} chatId @param {AbortController} controller @returns {ReplyOptions} */
+  #replyOptions(chatId, { signal }) {
     const { conversationUrl, token, reconnect, fetch } = this.#options;
     return {
       conversationUrl: typeof conversationUrl === "function" ? conversationUrl(chatId) : conversationUrl,
       token,
-      ...(signal && { signal }),
+      signal,
       ...(reconnect && { reconnect }),
       ...(fetch && { fetch }),
     };
@@ -101,12 +111,12 @@ export class CoachStreamTransport {
 
   /**
    * @param {string} chatId
-   * @param {Reply} reply
+   * @param {Reading} reading
    * @param {{id: string, text: string, isResent: boolean}} [message]
    * @returns {AsyncGenerator<UIMessageChunk, void, undefined>}
    */
-  async *#chunks(chatId, reply, message) {
-    this.#replies.set(chatId, reply);
+  async *#chunks(chatId, reading, message) {
+    const { reply, controller } = reading;
     const encoder = new Encoder();
     try {
       for await (const event of reply) {
@@ -120,7 +130,8 @@ export class CoachStreamTransport {
       yield* encoder.endText();
       throw error;
     } finally {
-      if (this.#replies.get(chatId) === reply) this.#replies.delete(chatId);
+      // A reply that is only no longer read can still be stopped.
+      if (!controller.signal.aborted && this.#readings.get(chatId) === reading) this.#readings.delete(chatId);
     }
   }
 }
@@ -227,24 +238,46 @@ function metadataOf({ runId, messageId, stopReason, userMessage, aiMessage, pine
   return Object.fromEntries(Object.entries(known).filter(([, value]) => value !== undefined));
 }
 
+/** What ends a read: the caller's signal, or the stream that is cancelled. @param {AbortSignal|undefined} signal */
+function controllerOf(signal) {
+  const controller = new AbortController();
+  const abort = () => controller.abort(signal?.reason);
+  if (signal?.aborted) abort();
+  signal?.addEventListener("abort", abort);
+  return controller;
+}
+
+/** @param {Reading} reading */
+async function stopReply({ reply, controller }) {
+  try {
+    await reply.stop();
+  } catch (error) {
+    // A message that was refused has no run.
+    const hadNoRun = error instanceof CoachStreamError && error.code === "RUN_UNKNOWN";
+    if (!hadNoRun || controller.signal.aborted) throw error;
+  }
+}
+
 /**
  * A chunk is taken from the source when it is read, so that an error comes behind the chunks before it.
  *
  * @param {AsyncGenerator<UIMessageChunk, void, undefined>} chunks
+ * @param {AbortController} controller ends a read that is waiting
  * @param {UIMessageChunk[]} [first] those that were taken already
  * @returns {ReadableStream<UIMessageChunk>}
  */
-function streamOf(chunks, first = []) {
+function streamOf(chunks, controller, first = []) {
   return new ReadableStream(
     {
-      async pull(controller) {
+      async pull(stream) {
         const held = first.shift();
-        if (held !== undefined) return controller.enqueue(held);
+        if (held !== undefined) return stream.enqueue(held);
         const { done, value } = await chunks.next();
-        if (done) controller.close();
-        else controller.enqueue(value);
+        if (done) stream.close();
+        else stream.enqueue(value);
       },
-      async cancel() {
+      async cancel(reason) {
+        controller.abort(reason);
         await chunks.return();
       },
     },

@@ -17,13 +17,14 @@
  * @typedef {object} Turn A reply that arrives or broke off, and the message that it replies to, if this page sent it.
  * @property {Outgoing|null} outgoing
  * @property {boolean} isConfirmed Whether the server has the message.
- * @property {Reply|null} reply
+ * @property {boolean} isStopped Whether the user has stopped it.
+ * @property {Reply|null} reply None while it waits for another message's reply.
  * @property {string|null} runId
  * @property {string} text
  * @property {boolean} isOver Whether it broke off.
  * @property {StoredMessage|null} partial What is stored of a reply that broke off.
  */
-import { join, newClientMessageId, resume, ServiceError, start } from "./coachstream.js";
+import { CoachStreamError, join, newClientMessageId, resume, ServiceError, start } from "./coachstream.js";
 
 const PARAGRAPH = "\n\n";
 /** Those of this page that are shown; a storage reports changes to other pages only. @type {Set<Chat>} */
@@ -43,6 +44,8 @@ export class Chat {
   #status = "ready";
   /** @type {Error|null} */
   #error = null;
+  /** Whether `#error` is why the last message was not sent. */
+  #isUnsent = false;
   #isReconnecting = false;
   #isAttached = false;
   /** @type {Set<() => void>} */
@@ -72,6 +75,7 @@ export class Chat {
     this.#isAttached = true;
     attached.add(this);
     if (this.#status !== "sending") this.#draft.restore();
+    this.#checkDraft();
     this.#show();
     globalThis.addEventListener?.("storage", this.#stored);
     globalThis.document?.addEventListener("visibilitychange", this.#seen);
@@ -115,10 +119,15 @@ export class Chat {
 
   /** @type {api.Chat["stop"]} */
   stop = async () => {
-    if (!this.#isBusy) return;
+    const turn = this.#turn;
+    if (turn === null || !this.#isBusy) return;
+    turn.isStopped = true;
+    if (turn.reply === null) return this.#stopWaiting(turn);
     try {
-      await this.#turn?.reply?.stop();
+      await turn.reply.stop();
     } catch (error) {
+      const hadNoRun = error instanceof CoachStreamError && error.code === "RUN_UNKNOWN";
+      if (hadNoRun || this.#turn !== turn || !this.#isBusy) return; // there is nothing to stop any more
       this.#error = errorFrom(error);
       this.#show();
     }
@@ -127,11 +136,10 @@ export class Chat {
   /** @type {api.Chat["retry"]} */
   retry = () => {
     if (this.#isBusy) return false;
-    const wasNotSent = this.#error !== null && this.#turn === null;
-    if (wasNotSent) return this.send();
+    if (this.#isUnsent) return this.send();
     const unanswered = this.#unanswered();
     if (unanswered !== null) {
-      this.#forgetPartial();
+      this.#forgetPartial(unanswered);
       void this.#ask(unanswered, { isConfirmed: true });
       return true;
     }
@@ -164,6 +172,8 @@ export class Chat {
           if (!isNext || error.runId === null || error.runId === awaited) throw error;
           awaited = error.runId;
           if (error.userMessage !== null) this.#confirm(turn, "waiting");
+          turn.reply = null;
+          if (turn.isStopped) return this.#stopWaiting(turn);
           await this.#await(awaited, options);
         }
       }
@@ -179,7 +189,8 @@ export class Chat {
       const { runId } = turn;
       turn.isOver = false;
       const { lastEventId: after, text } = turn.reply;
-      return this.#run(turn, this.#status, (options) => this.#read(turn, resume({ ...options, runId, after, text })));
+      const status = text === "" ? "waiting" : "streaming";
+      return this.#run(turn, status, (options) => this.#read(turn, resume({ ...options, runId, after, text })));
     }
     const joined = newTurn(null, true);
     return this.#run(joined, this.#status === "loading" ? "loading" : "ready", async (options) => {
@@ -199,6 +210,7 @@ export class Chat {
     if (turn.outgoing === null && this.#turn?.isOver) this.#settle();
     this.#turn = turn;
     this.#error = null;
+    this.#isUnsent = false;
     this.#show(status);
     const { signal } = controller;
     /** @type {ReplyOptions} */
@@ -225,7 +237,7 @@ export class Chat {
     turn.reply = reply;
     for await (const event of reply) {
       this.#take(turn, event);
-      this.options.onEvent?.(event);
+      this.#report(event);
       if (event.type === "complete") return true;
       if (turn.isConfirmed && !this.#isAttached) this.#abandon();
     }
@@ -257,6 +269,26 @@ export class Chat {
         this.#show("ready");
         break;
     }
+  }
+
+  /** A mistake in the application's function must not end the reply. @param {ReplyEvent} event */
+  #report(event) {
+    try {
+      this.options.onEvent?.(event);
+    } catch (error) {
+      (globalThis.reportError ?? console.error)(error);
+    }
+  }
+
+  /** The message stays, without a reply; one that the server does not have returns to the draft. @param {Turn} turn */
+  #stopWaiting(turn) {
+    this.#abandon();
+    if (!turn.isConfirmed) {
+      this.#draft.giveBack();
+      this.#turn = null;
+    }
+    this.#isReconnecting = false;
+    this.#show("ready");
   }
 
   /** Reads another message's reply to its end. @param {string} runId @param {ReplyOptions} options */
@@ -297,8 +329,10 @@ export class Chat {
       turn.isOver = true;
       turn.partial = partial;
     } else {
-      this.#draft.giveBack();
+      // The storage has it; while this page is not shown, what another one has typed there is newer.
+      this.#draft.giveBack({ isSaved: this.#isAttached });
       this.#turn = null;
+      this.#isUnsent = true;
     }
     this.#error = error;
     this.#isReconnecting = false;
@@ -325,8 +359,8 @@ export class Chat {
    * @param {Outgoing|null} outgoing
    */
   #arrived(key, outgoing) {
-    if (key !== this.#draft.key || this.#status === "sending") return;
-    this.#draft.forget(outgoing);
+    if (key !== this.#draft.key) return;
+    this.#draft.forget(outgoing?.clientMessageId);
     this.#show();
     if (this.#isBusy) return;
     this.#abandon(); // a request that is under way may be too early
@@ -334,16 +368,20 @@ export class Chat {
   }
 
   #seen = () => {
-    if (!document.hidden && this.#status === "ready") void this.#resume();
+    // A refusal stays until the user has seen it; a connection may be back.
+    const isLost = this.#status === "error" && !this.#isUnsent && !(this.#error instanceof ServiceError);
+    if (!document.hidden && (this.#status === "ready" || isLost)) void this.#resume();
   };
 
   /** The user's last message, if it has no complete reply and can be sent again. @returns {Outgoing|null} */
   #unanswered() {
     if (this.#turn?.isOver && this.#turn.outgoing !== null) return this.#turn.outgoing;
     const last = this.#settled.findLast(({ role, state }) => role === "user" || state === "complete");
-    const clientMessageId = last?.stored?.metadata?.clientMessageId;
-    if (last?.role !== "user" || clientMessageId === undefined) return null;
-    return { text: last.content, clientMessageId, writtenAt: last.stored?.timestamp ?? new Date().toISOString() };
+    if (last?.role !== "user") return null;
+    const { id, stored, content: text } = last;
+    const clientMessageId = stored === null ? id : stored.metadata?.clientMessageId;
+    if (clientMessageId === undefined) return null;
+    return { text, clientMessageId, writtenAt: stored?.timestamp ?? new Date().toISOString() };
   }
 
   /** Whether the reply that broke off here was completed all the same. */
@@ -355,9 +393,11 @@ export class Chat {
     return question !== undefined && reply?.state === "complete";
   }
 
-  #forgetPartial() {
+  /** @param {Outgoing} outgoing what is asked again */
+  #forgetPartial({ clientMessageId }) {
     this.#turn = null;
-    if (this.#settled.at(-1)?.state === "interrupted") this.#settled.pop();
+    const next = indexOf(this.#settled, clientMessageId) + 1;
+    if (next > 0 && this.#settled[next]?.state === "interrupted") this.#settled.splice(next, 1);
   }
 
   /** Keeps what a broken-off turn has shown, as another one begins. */
@@ -382,6 +422,15 @@ export class Chat {
       const next = this.#settled.findIndex((message) => message.stored !== null && message.stored.id > stored.id);
       this.#settled.splice(next === -1 ? this.#settled.length : next, 0, messageOf(stored, id));
     }
+    this.#checkDraft();
+  }
+
+  /** Empties the draft if its text came back although the server has it: the confirmation was lost. */
+  #checkDraft() {
+    const id = this.#draft.returnedId;
+    if (id === undefined || !this.#settled.some(({ stored }) => stored?.metadata?.clientMessageId === id)) return;
+    this.#draft.forget(id);
+    this.#isUnsent = false;
   }
 
   /** What earlier attempts or a lost connection have left of a reply. @param {StoredMessage} reply */
@@ -418,10 +467,12 @@ class Draft {
   /** What is typed. */
   text = "";
   key;
-  /** What was sent and is not confirmed. @type {Outgoing|null} */
+  /** What is on its way to the server. @type {Outgoing|null} */
   #outgoing = null;
-  /** Whether it is still being sent; otherwise its text has come back, and only its key counts. */
-  #isOnItsWay = false;
+  /** What has come back, while the text begins with it; sent alone, it keeps its key. @type {Outgoing|null} */
+  #returned = null;
+  /** Whether the storage did not take the last change. */
+  #isOnlyHere = false;
   #storage;
 
   /** @param {string} conversationUrl @param {() => api.DraftStorage|null|undefined} storage */
@@ -432,7 +483,7 @@ class Draft {
 
   restore() {
     const kept = this.#kept();
-    if (kept === null) return;
+    if (kept === null || this.#isOnlyHere) return;
     this.text = kept.text;
     this.#outgoing = kept.outgoing;
     this.giveBack();
@@ -441,56 +492,69 @@ class Draft {
   /** @param {string} text */
   type(text) {
     this.text = text;
-    const ours = this.#outgoing;
+    const ours = this.#unconfirmed;
     // What came back and is edited is another message.
-    if (!this.#isOnItsWay && ours?.text !== text) this.#outgoing = null;
+    if (!beginsWith(text, this.#returned)) this.#returned = null;
     const others = this.#kept()?.outgoing; // another tab may be sending it
-    this.#save(this.#outgoing ?? (others?.clientMessageId === ours?.clientMessageId ? null : others));
+    this.#save(this.#unconfirmed ?? (others?.clientMessageId === ours?.clientMessageId ? null : others));
   }
 
-  /** Forgets a text that was confirmed elsewhere. @param {Outgoing|null} confirmed */
-  forget(confirmed) {
-    if (this.#outgoing !== null && this.#outgoing.clientMessageId === confirmed?.clientMessageId) {
-      this.#outgoing = null;
-      if (this.text === confirmed.text) this.text = "";
+  /** The idempotency key of a text that has come back. */
+  get returnedId() {
+    return this.#returned?.clientMessageId;
+  }
+
+  get #unconfirmed() {
+    return this.#outgoing ?? this.#returned;
+  }
+
+  /** Forgets a text that the server has. @param {string|undefined} clientMessageId */
+  forget(clientMessageId) {
+    if (this.#returned !== null && this.returnedId === clientMessageId) {
+      this.text = this.text.slice(this.#returned.text.length + PARAGRAPH.length);
+      this.#returned = null;
     }
-    this.#save(); // what is typed here is gone from the storage, too
+    this.#save(); // the text here is gone from the storage, too
   }
 
   /** Begins to send this text. @param {string} text @returns {Outgoing} */
   take(text) {
-    const known = this.#outgoing;
+    const returned = this.#returned;
     this.#outgoing =
-      known?.text === text
-        ? known
+      returned?.text === text
+        ? returned
         : { text, clientMessageId: newClientMessageId(), writtenAt: new Date().toISOString() };
-    this.#isOnItsWay = true;
-    if (this.text === text) this.text = "";
+    if (this.text === text) {
+      this.text = "";
+      this.#returned = null;
+    }
     this.#save();
     return this.#outgoing;
   }
 
   confirm() {
-    this.#isOnItsWay = false;
     this.#outgoing = null;
     this.#save();
   }
 
   /** Returns the text that was sent to what is typed. */
-  giveBack() {
-    this.#isOnItsWay = false;
-    const sent = this.#outgoing?.text ?? "";
-    const parts = this.text === sent ? [sent] : [sent, this.text];
-    this.text = parts.filter((part) => part !== "").join(PARAGRAPH);
-    if (this.text !== sent) this.#outgoing = null;
-    this.#save();
+  giveBack({ isSaved = true } = {}) {
+    const sent = this.#outgoing;
+    if (sent !== null && !beginsWith(this.text, sent)) {
+      this.text = this.text === "" ? sent.text : sent.text + PARAGRAPH + this.text;
+    }
+    this.#returned = sent;
+    this.#outgoing = null;
+    if (isSaved) this.#save();
   }
 
-  #save(outgoing = this.#outgoing) {
+  #save(outgoing = this.#unconfirmed) {
     const { text } = this;
+    this.#isOnlyHere = true;
     this.#access((storage) => {
       if (text === "" && outgoing === null) storage.removeItem(this.key);
       else storage.setItem(this.key, JSON.stringify({ text, outgoing }));
+      this.#isOnlyHere = false;
     });
   }
 
@@ -510,6 +574,11 @@ class Draft {
   }
 }
 
+/** Whether the text is the message, or the message and more. @param {string} text @param {Outgoing|null} message */
+function beginsWith(text, message) {
+  return message !== null && (text === message.text || text.startsWith(message.text + PARAGRAPH));
+}
+
 /** @param {string|null} kept @returns {{text: string, outgoing: Outgoing|null}|null} */
 function draftFrom(kept) {
   try {
@@ -526,25 +595,26 @@ function draftFrom(kept) {
 
 /** @param {unknown} thrown */
 function errorFrom(thrown) {
-  return thrown instanceof Error ? thrown : new Error("The token or the history could not be had.", { cause: thrown });
+  if (thrown instanceof Error) return thrown;
+  return new Error("The token or the history could not be loaded.", { cause: thrown });
 }
 
 /** @param {Outgoing|null} outgoing @param {boolean} isConfirmed @returns {Turn} */
 function newTurn(outgoing, isConfirmed) {
-  return { outgoing, isConfirmed, reply: null, runId: null, text: "", isOver: false, partial: null };
+  return { outgoing, isConfirmed, isStopped: false, reply: null, runId: null, text: "", isOver: false, partial: null };
 }
 
 /** What a turn shows behind the stored messages. @param {Turn} turn @param {readonly api.ChatMessage[]} settled */
 function messagesOf({ outgoing, isConfirmed, runId, text, isOver, partial }, settled) {
   /** @type {api.ChatMessage[]} */
   const messages = [];
-  if (
-    outgoing !== null &&
-    !settled.some(({ id, stored }) => (stored?.metadata?.clientMessageId ?? id) === outgoing.clientMessageId)
-  ) {
+  const asked = outgoing === null ? -1 : indexOf(settled, outgoing.clientMessageId);
+  if (outgoing !== null && asked === -1) {
     const { clientMessageId: id, text: content } = outgoing;
     messages.push(Object.freeze({ id, role: "user", content, state: isConfirmed ? "sent" : "sending", stored: null }));
   }
+  const isStored = asked !== -1 && settled[asked + 1]?.role === "assistant";
+  if (isOver && isStored) return messages;
   if (partial !== null) {
     messages.push(messageOf(partial, runId ?? partial.id));
   } else if (text !== "" && runId !== null) {
@@ -552,6 +622,11 @@ function messagesOf({ outgoing, isConfirmed, runId, text, isOver, partial }, set
     messages.push(Object.freeze({ id: runId, role: "assistant", content: text, state, stored: null }));
   }
   return messages;
+}
+
+/** @param {readonly api.ChatMessage[]} messages @param {string} clientMessageId */
+function indexOf(messages, clientMessageId) {
+  return messages.findIndex(({ id, stored }) => (stored?.metadata?.clientMessageId ?? id) === clientMessageId);
 }
 
 /** @param {StoredMessage} stored @param {string} id @returns {api.ChatMessage} */

@@ -12,8 +12,9 @@ export function useCoachStream(options: UseCoachStreamOptions): CoachStream;
 
 export interface UseCoachStreamOptions extends Omit<ConversationOptions, "signal"> {
   /**
-   * The stored messages, oldest first; or what loads them, which is called after mounting, and again when a reply was
-   * completed meanwhile. Without it, only the messages of this page are shown.
+   * The stored messages, oldest first, which are read once; or a function that loads them, which is called after
+   * mounting, when the page becomes visible, and when a reply was completed meanwhile. Without it, only the messages of
+   * this page are shown.
    */
   history?: readonly StoredMessage[] | (() => Promise<readonly StoredMessage[]>);
   /** Whether to read the reply that is being written on mounting; `true` by default. */
@@ -23,7 +24,7 @@ export interface UseCoachStreamOptions extends Omit<ConversationOptions, "signal
   timeZone?: string;
   /** Keeps drafts; `localStorage` by default, `null` for none. */
   storage?: DraftStorage | null;
-  /** Gets every event of the reply, for example `contextual` ones. */
+  /** Gets every event of the reply, for example `contextual` ones. What it throws is reported, and ends nothing. */
   onEvent?: (event: ReplyEvent) => void;
 }
 
@@ -67,7 +68,7 @@ export interface ChatMessage {
   readonly stored: StoredMessage | null;
 }
 
-/** What the page can do; these functions do not change. */
+/** What the page can do; these functions do not change while `conversationUrl` does not. */
 export interface Chat {
   /**
    * Sends this text, by default the draft. The message is shown at once. If it does not reach the server, its text
@@ -78,7 +79,7 @@ export interface Chat {
   send(text?: string): boolean;
   /**
    * Stops the reply on the server, for all its readers; its text so far is stored. If that fails, `error` says why, and
-   * the reply goes on.
+   * the reply goes on. A message that waits for another one's reply stays without one of its own, until `retry`.
    */
   stop(): Promise<void>;
   /**

@@ -211,7 +211,7 @@ class Bound(NamedTuple):
 
 BOUNDS = (
     Bound("coachstream", 4_700),
-    Bound("coachstream/react", 7_400),
+    Bound("coachstream/react", 7_700),
     Bound("coachstream/ai-sdk", 6_000),
     Bound("coachstream/testing", 4_200, "node"),
 )

@@ -31,7 +31,7 @@ export function AiChat({ conversationUrl, token, history }: AiChatProps) {
         }}
       >
         <textarea aria-label="Message" value={text} onChange={(event) => setText(event.target.value)} />
-        <button disabled={status !== "ready"}>Send</button>
+        <button disabled={status === "submitted" || status === "streaming"}>Send</button>
         <button type="button" onClick={() => void transport.stop()}>
           Stop
         </button>

@@ -228,6 +228,58 @@ test("the transport's stop ends the reply on the server; useChat's only stops re
   page.close();
 });
 
+/** A message that is sent with the transport itself. */
+async function sent(server, abortSignal) {
+  const transport = new CoachStreamTransport(optionsOf(server));
+  const messages = [{ id: "m1", role: "user", parts: [{ type: "text", text: "Hello" }] }];
+  const stream = await transport.sendMessages({ trigger: "submit-message", chatId: "c", messages, abortSignal });
+  return { transport, reader: stream.getReader() };
+}
+
+/** Its reply, which is read up to the first words. */
+async function begun(server, abortSignal) {
+  server.reply("Well ", gate(), "never said");
+  const { transport, reader } = await sent(server, abortSignal);
+  while ((await reader.read()).value.type !== "text-delta");
+  await new Promise(setImmediate); // the stream is done with the chunk
+  return { transport, reader, rest: reader.read() };
+}
+
+test("a stream that is cancelled closes its connection at once", async () => {
+  const server = await newServer();
+  const { reader } = await begun(server);
+  assert.equal(server.readers(), 1);
+  await reader.cancel();
+  await server.until(() => server.readers() === 0);
+});
+
+test("a reply that is no longer read can still be stopped", async () => {
+  const server = await newServer();
+  const reading = new AbortController();
+  const { transport, reader, rest } = await begun(server, reading.signal);
+  reading.abort();
+  assert.equal((await rest).value.type, "text-end");
+  await assert.rejects(reader.read(), { name: "AbortError" });
+  await transport.stop("c");
+  await server.until(() => server.messages().length === 2);
+  assert.equal(server.messages()[1].metadata.stopReason, "stopped");
+});
+
+test("a stop before the service has the message counts, and is no error if it is refused", async () => {
+  const server = await newServer();
+  server.reply("Well ", gate(), "never said");
+  const stopped = await sent(server);
+  const stopping = stopped.transport.stop("c");
+  while (!(await stopped.reader.read()).done);
+  await stopping;
+  assert.equal(server.messages()[1].metadata.stopReason, "stopped");
+  server.refuse({ status: 503, code: "SERVER_BUSY" });
+  const refused = await sent(server);
+  const failing = assert.rejects(refused.reader.read(), { code: "SERVER_BUSY" });
+  await refused.transport.stop("c");
+  await failing;
+});
+
 test("a failed reply is our error, and the message can be sent again", async () => {
   const server = await newServer();
   server.reply("Well ", fail({ message: "It broke off." }));
@@ -272,7 +324,9 @@ test("what is not supported is refused, and never ignored", async () => {
   page.hook.sendMessage({ text: "Hello" });
   await page.until(isDone);
   page.hook.regenerate();
-  assert.equal((await page.until(hasFailed)).error.code, "INVALID_REQUEST");
+  const failed = await page.until(hasFailed);
+  assert.equal(failed.error.code, "INVALID_REQUEST");
+  assert.deepEqual(shown(failed), ["user: Hello"]); // `useChat` has removed the reply
   const file = { type: "file", mediaType: "image/png", url: "data:image/png;base64,aGVsbG8=" };
   page.hook.sendMessage({ text: "Look", files: [file] });
   await page.until(({ messages, status }) => status === "error" && messages.at(-1).parts.length === 2);

@@ -19,6 +19,7 @@ const { createRoot } = await import("react-dom/client");
 /** Mounts a component that uses the hook. Give it the same arguments again for a second tab, or for a reloaded page. */
 export function mount(useHook, options, { isStrict = false } = {}) {
   const waiting = new Set();
+  let endsEffects = () => {};
   const page = {
     hook: null,
     renders: [],
@@ -38,7 +39,8 @@ export function mount(useHook, options, { isStrict = false } = {}) {
       const shown = React.createElement(React.Activity, { mode }, React.createElement(Component, { options: next }));
       const renders = page.renders.length;
       root.render(isStrict ? React.createElement(React.StrictMode, null, shown) : shown);
-      return mode === "hidden" ? undefined : page.until(() => page.renders.length > renders);
+      if (mode === "hidden") return new Promise((resolve) => (endsEffects = resolve));
+      return page.until(() => page.renders.length > renders);
     },
     close: () => root.unmount(),
   };
@@ -49,6 +51,7 @@ export function mount(useHook, options, { isStrict = false } = {}) {
       page.renders.push(hook);
       for (const check of waiting) check();
     });
+    React.useEffect(() => () => endsEffects(), []);
     return null;
   }
   const root = createRoot(document.createElement("div"));

@@ -19,6 +19,20 @@ const hasText =
     messages.at(-1)?.content === text;
 const opened = (server, more = {}, how = {}) => mount(useCoachStream, { ...optionsOf(server), ...more }, how);
 
+/** Sends a message as another device does. */
+const sayElsewhere = (server, body) =>
+  fetch(`${server.conversationUrl}/stream`, {
+    method: "POST",
+    headers: { authorization: "Bearer token" },
+    body: JSON.stringify(body),
+  });
+
+/** What a page leaves that is closed while it sends this. */
+function leaveDraft(server, text, clientMessageId, typed = "") {
+  const draft = { text: typed, outgoing: { text, clientMessageId, writtenAt: "2026-11-23T10:00:00.123Z" } };
+  localStorage.setItem(`coachstream:draft:${server.conversationUrl}`, JSON.stringify(draft));
+}
+
 /** A page that has found nothing to resume. */
 async function idle(server, more, how) {
   const asked = server.requests.length;
@@ -162,7 +176,7 @@ test("a page that is hidden and shown again continues where it was", async () =>
   const page = await idle(server);
   page.hook.send("How was my week?");
   await page.until(hasText("Well "));
-  page.render(optionsOf(server), "hidden");
+  await page.render(optionsOf(server), "hidden");
   await server.until(() => server.readers() === 0);
   held.open();
   await page.render(optionsOf(server));
@@ -187,6 +201,7 @@ test("a joined reply whose connection is lost for good continues where it was", 
   assert.deepEqual([failed.error.code, ...shown(failed)], ["CONNECTION_LOST", "interrupted: Well "]);
   server.isOffline = false;
   assert.equal(page.hook.retry(), true);
+  assert.equal((await page.until(({ error }) => error === null)).status, "streaming");
   assert.deepEqual(shown(await page.until(isReady)), ["sent: How was my week?", "complete: Well done"]);
   page.close();
 });
@@ -232,11 +247,7 @@ test("a page that becomes visible again loads what others have written", async (
   const server = await newServer();
   const page = await idle(server, { history: async () => server.messages() });
   await server.until(() => server.readers() === 0);
-  await fetch(`${server.conversationUrl}/stream`, {
-    method: "POST",
-    headers: { authorization: "Bearer token" },
-    body: JSON.stringify({ userResponse: "From my phone" }),
-  }).then((response) => response.text());
+  await (await sayElsewhere(server, { userResponse: "From my phone" })).text();
   window.document.dispatchEvent(new window.Event("visibilitychange"));
   assert.deepEqual(shown(await page.until(({ messages }) => messages.length === 2)), [
     "sent: From my phone",
@@ -259,6 +270,42 @@ test("a stop ends the reply on the server", async () => {
   page.close();
 });
 
+test("a stop before the message has its run counts as soon as there is one", async () => {
+  const server = await newServer();
+  server.reply("Well ", gate(), "never said");
+  const page = await idle(server);
+  page.hook.send("One");
+  await page.hook.stop();
+  assert.equal((await page.until(isReady)).messages.at(-1).stored.metadata.stopReason, "stopped");
+  server.refuse({ status: 503, code: "SERVER_BUSY" });
+  page.hook.send("Two");
+  await page.hook.stop();
+  assert.equal((await page.until(hasFailed)).error.code, "SERVER_BUSY");
+  page.close();
+});
+
+const stopBehindAnotherReply = (isWaiting) => async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  const held = gate();
+  server.reply("First", held, ".");
+  const phone = await sayElsewhere(server, { userResponse: "From my phone" });
+  page.hook.send("From my laptop");
+  if (isWaiting) await server.until((requests) => requests.length === 4);
+  await page.hook.stop();
+  const stopped = await page.until(isReady);
+  assert.deepEqual([stopped.error, stopped.draft, ...shown(stopped)], [null, "", "sent: From my laptop"]);
+  held.open();
+  await phone.text();
+  assert.equal(server.messages().length, 3);
+  assert.equal(page.hook.retry(), true);
+  await page.until(hasText("You said: From my laptop"));
+  await page.until(isReady);
+  page.close();
+};
+test("a message that is stopped while it waits has no reply until it is retried", stopBehindAnotherReply(true));
+test("so has one that is stopped before it is known that it must wait", stopBehindAnotherReply(false));
+
 test("a stop that fails is an error, and the reply goes on", async () => {
   const server = await newServer();
   const held = gate();
@@ -272,6 +319,49 @@ test("a stop that fails is an error, and the reply goes on", async () => {
   assert.deepEqual([failed.status, failed.error.code], ["streaming", "USER_ID_MISMATCH"]);
   held.open();
   assert.equal((await page.until(isReady)).error, null);
+  page.close();
+});
+
+test("a stop that fails after the reply is complete is no error, and nothing is sent", async () => {
+  const server = await newServer();
+  const [held, lost] = [gate(), gate()];
+  server.reply("Well ", held, "done");
+  const withoutStops = async (url, request) => {
+    if (request.method !== "DELETE") return fetch(url, request);
+    await lost.opened;
+    throw new TypeError("no network");
+  };
+  const page = await idle(server, { fetch: withoutStops });
+  page.hook.send("How was my week?");
+  await page.until(hasText("Well "));
+  const stopped = page.hook.stop();
+  held.open();
+  await page.until(isReady);
+  page.hook.setDraft("Half a sen");
+  lost.open();
+  await stopped;
+  await page.until(({ draft }) => draft !== "");
+  assert.deepEqual([page.hook.status, page.hook.error], ["ready", null]);
+  assert.equal(page.hook.retry(), false);
+  page.close();
+});
+
+test("a mistake in onEvent is reported, and the reply goes on", async (context) => {
+  const server = await newServer();
+  const reported = [];
+  globalThis.reportError = (error) => reported.push(error.message);
+  context.after(() => delete globalThis.reportError);
+  const onEvent = ({ type }) => {
+    throw new Error(type);
+  };
+  const page = await idle(server, { onEvent });
+  page.hook.setDraft("Half a sen");
+  page.hook.send("Hello");
+  const whole = await page.until(({ messages, status }) => status !== "waiting" && messages.length === 2);
+  assert.deepEqual([whole.error, whole.draft], [null, "Half a sen"]);
+  await page.until(isReady);
+  assert.deepEqual(reported, ["connection", "run", "text", "complete"]);
+  assert.equal(page.hook.retry(), false);
   page.close();
 });
 
@@ -290,6 +380,46 @@ test("what is typed survives a reload, and is gone once the server has it", asyn
   held.open();
   await reloaded.until(isReady);
   reloaded.close();
+});
+
+test("a message whose confirmation the page has not seen does not come back", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, "done");
+  const elsewhere = await sayElsewhere(server, { userResponse: "Hello", clientMessageId: "m1" });
+  leaveDraft(server, "Hello", "m1");
+  const joined = opened(server);
+  await joined.until(({ draft }) => draft === "Hello");
+  await joined.until(hasText("Well "));
+  held.open();
+  await elsewhere.text();
+  const whole = await joined.until(isReady);
+  assert.deepEqual(shown(whole), ["sent: Hello", "complete: Well done"]);
+  assert.deepEqual([whole.draft, draftsKept()], ["", 0]);
+  joined.close();
+  const messages = server.messages();
+  for (const history of [messages, async () => messages]) {
+    leaveDraft(server, "Hello", "m1");
+    const page = await idle(server, { history });
+    assert.deepEqual([page.hook.draft, draftsKept()], ["", 0]);
+    page.close();
+  }
+});
+
+test("what was typed after such a message stays alone in the draft", async () => {
+  const server = await newServer();
+  await (await sayElsewhere(server, { userResponse: "Hello", clientMessageId: "m1" })).text();
+  leaveDraft(server, "Hello", "m1", "And more");
+  const loaded = gate();
+  const history = async () => {
+    await loaded.opened;
+    return server.messages();
+  };
+  const page = opened(server, { history });
+  await page.until(({ draft }) => draft === "Hello\n\nAnd more");
+  loaded.open();
+  await page.until(({ draft }) => draft === "And more");
+  page.close();
 });
 
 test("a refused message returns to the draft, and keeps its key while it is unchanged", async () => {
@@ -317,6 +447,22 @@ test("a refused message returns to the draft, and keeps its key while it is unch
   await reloaded.until(({ messages }) => messages.length === 4);
   assert.notEqual(server.requests.at(-1).body.clientMessageId, keys[0]);
   reloaded.close();
+});
+
+test("a refused message keeps its key although another one is sent first", async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  server.refuse({ status: 503, code: "SERVER_BUSY", retryable: true });
+  page.hook.send("How was my week?");
+  await page.until(hasFailed);
+  page.hook.send("Hello");
+  assert.equal((await page.until(({ messages }) => messages[1]?.state === "complete")).draft, "How was my week?");
+  await page.until(isReady);
+  page.hook.send();
+  await page.until(({ messages }) => messages[3]?.state === "complete");
+  const [refused, , sent] = server.requests.filter(({ method }) => method === "POST").map(({ body }) => body);
+  assert.equal(sent.clientMessageId, refused.clientMessageId);
+  page.close();
 });
 
 test("a message that failed and is edited is another message, and comes back as edited", async () => {
@@ -369,6 +515,54 @@ test("a reply that broke off can be retried, and replaces its beginning", async 
   page.close();
 });
 
+test("a retry keeps what there is of an earlier reply", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await idle(server);
+  page.hook.send("One");
+  await page.until(hasFailed);
+  server.reply(fail());
+  page.hook.send("Two");
+  await page.until(({ messages, status }) => status === "error" && messages.length === 3);
+  page.hook.retry();
+  const said = ["sent: One", "interrupted: Well ", "sent: Two", "complete: You said: Two"];
+  assert.deepEqual(shown(await page.until(isReady)), said);
+  page.close();
+});
+
+test("a partial reply that is loaded is shown once, and can be retried", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  await page.until(hasFailed);
+  page.hook.setMessages(server.messages());
+  const loaded = await page.until(({ messages }) => messages[0].stored !== null);
+  assert.deepEqual(shown(loaded), ["sent: How was my week?", "interrupted: Well "]);
+  const held = gate();
+  server.reply("Well", held, " done");
+  page.hook.retry();
+  assert.deepEqual(shown(await page.until(hasText("Well"))), ["sent: How was my week?", "streaming: Well"]);
+  held.open();
+  assert.deepEqual(shown(await page.until(isReady)), ["sent: How was my week?", "complete: Well done"]);
+  page.close();
+});
+
+test("a page that is hidden and shown again after a reply broke off can retry", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  await page.until(hasFailed);
+  await page.render(optionsOf(server), "hidden");
+  await page.render(optionsOf(server));
+  await page.until(isReady);
+  assert.equal(page.hook.retry(), true);
+  await page.until(hasText("You said: How was my week?"));
+  assert.equal((await page.until(isReady)).messages.length, 2);
+  page.close();
+});
+
 test("after a reload, an unanswered message can be retried", async () => {
   const server = await newServer();
   server.reply("Well ", fail());
@@ -404,11 +598,7 @@ test("a message that meets another one's reply waits for it, and is then answere
   const page = await idle(server);
   const held = gate();
   server.reply("First", held, ".");
-  const phone = await fetch(`${server.conversationUrl}/stream`, {
-    method: "POST",
-    headers: { authorization: "Bearer token" },
-    body: JSON.stringify({ userResponse: "From my phone" }),
-  });
+  const phone = await sayElsewhere(server, { userResponse: "From my phone" });
   page.hook.send("From my laptop");
   await page.until(({ status }) => status === "waiting");
   assert.equal(draftsKept(), 0);
@@ -478,6 +668,35 @@ test("a history that cannot be loaded is an error, and is loaded again", async (
   page.close();
 });
 
+test("a page that lost its connection for good tries again when it becomes visible", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply("Well ", held, cut(), "done");
+  const page = await idle(server, { reconnect: { backoffMs: 1, maxBackoffMs: 1, giveUpAfterMs: 20 } });
+  page.hook.send("How was my week?");
+  await page.until(hasText("Well "));
+  server.isOffline = true;
+  held.open();
+  await page.until(hasFailed);
+  server.isOffline = false;
+  window.document.dispatchEvent(new window.Event("visibilitychange"));
+  assert.deepEqual(shown(await page.until(isReady)), ["sent: How was my week?", "complete: Well done"]);
+  assert.deepEqual(methods(server), ["GET", "POST", "GET"]);
+  page.close();
+});
+
+test("what was refused is still shown when the page becomes visible", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  await page.until(hasFailed);
+  window.document.dispatchEvent(new window.Event("visibilitychange"));
+  await new Promise(setImmediate);
+  assert.deepEqual([page.hook.status, page.hook.error.code], ["error", "MODEL_STREAM_BROKEN"]);
+  page.close();
+});
+
 test("without a storage, a draft lasts as long as the page", async () => {
   const server = await newServer();
   const broken = {
@@ -497,6 +716,29 @@ test("without a storage, a draft lasts as long as the page", async () => {
   }
 });
 
+test("a full storage does not bring back what was typed before", async () => {
+  const server = await newServer();
+  let isFull = false;
+  const storage = {
+    getItem: (key) => localStorage.getItem(key),
+    setItem(key, value) {
+      if (isFull) throw new Error("QuotaExceededError");
+      localStorage.setItem(key, value);
+    },
+    removeItem: (key) => localStorage.removeItem(key),
+  };
+  const options = { ...optionsOf(server), storage };
+  const page = await idle(server, { storage });
+  page.hook.setDraft("How was");
+  isFull = true;
+  page.hook.setDraft("How was my week?");
+  await page.render(options, "hidden");
+  await page.render(options);
+  await server.until((requests) => requests.length === 2);
+  assert.equal(page.hook.draft, "How was my week?");
+  page.close();
+});
+
 test("what the storage has from somebody else is ignored", async () => {
   const server = await newServer();
   for (const odd of ["", "null", "7", '"text"', '{"text":7}', '{"text":"","outgoing":{"text":1}}']) {
@@ -510,17 +752,12 @@ test("what the storage has from somebody else is ignored", async () => {
 test("a tab learns from another one that its draft has arrived, and reads the reply", async () => {
   const server = await newServer();
   const key = `coachstream:draft:${server.conversationUrl}`;
-  const outgoing = { text: "Hello", clientMessageId: "m1", writtenAt: "2026-11-23T10:00:00.123Z" };
-  const oldValue = JSON.stringify({ text: "", outgoing });
-  localStorage.setItem(key, oldValue);
+  leaveDraft(server, "Hello", "m1");
+  const oldValue = localStorage.getItem(key);
   const page = await idle(server);
   await page.until(({ draft }) => draft === "Hello");
   server.reply("Well done");
-  await fetch(`${server.conversationUrl}/stream`, {
-    method: "POST",
-    headers: { authorization: "Bearer token" },
-    body: JSON.stringify({ userResponse: "Hello", clientMessageId: "m1" }),
-  }).then((response) => response.text());
+  await (await sayElsewhere(server, { userResponse: "Hello", clientMessageId: "m1" })).text();
   const arrived = new window.StorageEvent("storage", { key, oldValue, newValue: null });
   window.dispatchEvent(arrived);
   await page.until(({ draft }) => draft === "");
@@ -545,6 +782,51 @@ test("a page that is left and entered again while its message is on its way show
   held.open();
   assert.deepEqual(shown(await entered.until(isReady)), ["sent: Written in a tunnel", "complete: Well done"]);
   entered.close();
+});
+
+test("a message that fails after its page was left does not overwrite what is typed since", async () => {
+  const server = await newServer();
+  const [sending, refused] = [gate(), gate()];
+  const slow = async (url, request) => {
+    if (request.method !== "POST") return fetch(url, request);
+    await sending.opened;
+    const response = await fetch(url, request);
+    const body = await response.text();
+    setImmediate(refused.open);
+    return new Response(body, response);
+  };
+  const left = await idle(server, { fetch: slow });
+  left.hook.send("Hello");
+  left.close();
+  const entered = await idle(server);
+  await entered.until(({ draft }) => draft === "Hello");
+  entered.hook.setDraft("Hello, it is me");
+  server.refuse({ status: 413, code: "MESSAGE_TOO_LONG" });
+  sending.open();
+  await refused.opened;
+  await new Promise(setImmediate); // the page has read the refusal
+  entered.close();
+  const reloaded = await idle(server);
+  assert.equal((await reloaded.until(({ draft }) => draft !== "")).draft, "Hello, it is me");
+  reloaded.close();
+});
+
+test("a message on its way stays in the storage when another tab's has arrived", async () => {
+  const server = await newServer();
+  const page = await idle(server);
+  server.isOffline = true;
+  page.hook.send("Written in a tunnel");
+  await page.until(({ isReconnecting }) => isReconnecting);
+  const key = `coachstream:draft:${server.conversationUrl}`;
+  const ours = localStorage.getItem(key);
+  leaveDraft(server, "Theirs", "m1");
+  const oldValue = localStorage.getItem(key);
+  localStorage.removeItem(key);
+  window.dispatchEvent(new window.StorageEvent("storage", { key, oldValue, newValue: null }));
+  assert.equal(localStorage.getItem(key), ours);
+  server.isOffline = false;
+  await page.until(isReady);
+  page.close();
 });
 
 test("a tab keeps its own draft whatever another one does", async () => {
