@@ -42,7 +42,7 @@ async def test_an_invitation_opens_at_its_beginning(
 
 
 async def test_scrolling_up_slowly_is_not_carried_down_again(browser: Browser, silent: Silent) -> None:
-    """Two pixels a frame are enough; whoever scrolls down to the end follows it again."""
+    """Two pixels a frame are enough; a reader who scrolls down to the end follows it again."""
     server = silent.server
     words = [f"paragraph{number}." for number in range(40)]
     speaking = silent.model.reply_in_steps(*(f"{word}\n\n" for word in words))

@@ -81,7 +81,7 @@ class UserDataContract(StoreContract):
         return store
 
     async def test_every_record_of_a_user_is_read_and_no_other(self, filled: SeedableStore) -> None:
-        """Whoever wrote it; each has a kind and an id, and JSON can represent it."""
+        """From every writer; each has a kind and an id, and JSON can represent it."""
         records = await read_all(filled, KEY.user_id)
         assert without_runs(kinds_of(records)) == STORED
         assert kinds_of(records) == await filled.count_records(KEY.user_id)

@@ -739,7 +739,7 @@ test("a full storage does not bring back what was typed before", async () => {
   page.close();
 });
 
-test("what the storage has from somebody else is ignored", async () => {
+test("what another program has put into the storage is ignored", async () => {
   const server = await newServer();
   for (const odd of ["", "null", "7", '"text"', '{"text":7}', '{"text":"","outgoing":{"text":1}}']) {
     localStorage.setItem(`coachstream:draft:${server.conversationUrl}`, odd);

@@ -152,7 +152,7 @@ async def test_unknown_keys_cost_one_request_for_the_keys_in_a_while(
 
 
 async def test_the_cpu_time_of_a_refusal_is_printed(services: Services, pool: UserPool) -> None:
-    """Beside that of a request to the same app that is refused by its path."""
+    """Compared with a request to the same app that is refused by its path."""
     app = to_asgi(stream.handler_for(lambda: services))
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://service", trust_env=False

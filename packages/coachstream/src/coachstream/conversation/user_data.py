@@ -57,7 +57,7 @@ class RecordPage(msgspec.Struct, frozen=True):
 
 
 class UserDataStore(Protocol):
-    """All records of a user, whatever they are and whoever has written them."""
+    """All records of a user, of every kind and from every writer."""
 
     async def read_records(
         self, user_id: str, *, after: str | None = None, limit: int = PAGE_RECORDS

@@ -79,7 +79,7 @@ async def delete(event: FunctionUrlEvent, route: Route, services: Services) -> J
 class _Unreachable:
     """An index whose key is missing, so that its vectors stay."""
 
-    async def forget_user(self, user_id: str) -> None:  # noqa: ARG002 (whoever it is)
+    async def forget_user(self, user_id: str) -> None:  # noqa: ARG002 (the same for all users)
         raise StorageUnavailable("PINECONE_API_KEY is not set")
 
 

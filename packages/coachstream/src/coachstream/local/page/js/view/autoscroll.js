@@ -3,7 +3,7 @@
  */
 import { byId } from "./dom.js";
 
-/** Whoever scrolls down to within this of the end is there. */
+/** A reader who scrolls down to within this distance of the end is at the end. */
 const NEAR_PX = 40;
 
 export class Autoscroll {
