@@ -62,7 +62,7 @@ async function cutFetch(cut, ...request) {
 
 function open({ url, token, version = 7, id, resume = false, messages = [], carriesOn = false }) {
   const { useChat, Chat: ChatObject, DefaultChatTransport } = versions[version];
-  const chat = { cut: {}, data: [], finishes: [] };
+  const chat = { cut: {}, data: [] };
   const transport = new DefaultChatTransport({
     api: url,
     headers: () => ({ Authorization: `Bearer ${token}` }),
@@ -70,8 +70,8 @@ function open({ url, token, version = 7, id, resume = false, messages = [], carr
   });
   const onData = (part) => chat.data.push(part);
   const onFinish = ({ finishReason, isAbort, isError, isDisconnect }) => {
-    chat.finishes.push({ finishReason: finishReason ?? null, isAbort, isError, isDisconnect });
-    notify();
+    const finish = { finishReason: finishReason ?? null, isAbort, isError, isDisconnect };
+    chat.addFinish((before) => [...before, finish]);
     const isCutOff = !isAbort && !finishReason && (isDisconnect || !isError);
     if (carriesOn && isCutOff) setTimeout(() => carryOn(chat.hook), 1000);
   };
@@ -80,6 +80,8 @@ function open({ url, token, version = 7, id, resume = false, messages = [], carr
   if (version === 6) options = { chat: new ChatObject(options) };
   const Chat = () => {
     chat.hook = useChat({ ...options, resume });
+    // A state of React, so that no finish is seen before the messages that were there when it happened.
+    [chat.finishes, chat.addFinish] = React.useState([]);
     React.useEffect(notify);
     return null;
   };
@@ -87,7 +89,7 @@ function open({ url, token, version = 7, id, resume = false, messages = [], carr
   chat.root.render(React.createElement(Chat));
   chat.state = () => {
     const { status, error, messages } = chat.hook ?? { status: "mounting", messages: [] };
-    return { status, error: error?.message ?? null, messages, data: chat.data, finishes: chat.finishes };
+    return { status, error: error?.message ?? null, messages, data: chat.data, finishes: chat.finishes ?? [] };
   };
   return chat;
 }
