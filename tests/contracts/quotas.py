@@ -260,7 +260,7 @@ class QuotaContract(StoreContract):
         for name, tokens in (("a", 40), ("b", 59)):
             await (await talk.begin(name, TOKENS)).finish(tokens=tokens)
         run = await talk.begin("a", TOKENS)
-        use = (await talk.use(TOKENS)).after_turn(25)
+        use = (await talk.use(TOKENS)).after_turn(25, at=AT)
         assert (use.tokens, use.left()[0].remaining) == (124, 0)
         await run.finish(tokens=25, use=use)
         refused = await refusal_of(talk, TOKENS)
@@ -269,6 +269,16 @@ class QuotaContract(StoreContract):
         assert refused.retry_after_s == until_midnight // 1000
         await (await talk.begin("a", TOKENS, at=AT + until_midnight)).finish()
         assert (await talk.use(TOKENS, at=AT + until_midnight)).tokens == 0
+
+    async def test_a_reply_over_midnight_uses_tokens_of_the_new_day_only(self, talk: Talk) -> None:
+        """The day before may be used up: the new one is not."""
+        midnight = AT + DAY_MS - AT % DAY_MS
+        await (await talk.begin("a", TOKENS, at=midnight - 1)).finish(tokens=90, at=midnight - 1)
+        run = await talk.begin("a", TOKENS, at=midnight - 1)
+        use = (await talk.use(TOKENS, at=midnight - 1)).after_turn(25, at=midnight)
+        await run.finish(tokens=25, at=midnight, use=use)
+        await talk.begin("a", TOKENS, at=midnight)
+        assert (await talk.use(TOKENS, at=midnight)).tokens == 25
 
     async def test_tokens_are_counted_over_any_number_of_conversations(self, talk: Talk) -> None:
         """Also those of conversations that are deleted, or that have to give up their place."""
@@ -307,7 +317,7 @@ class QuotaContract(StoreContract):
     async def test_more_tokens_for_a_user_count_at_once(self, talk: Talk) -> None:
         """Although the day was known to be over."""
         run = await talk.begin("a", TOKENS)
-        await run.finish(tokens=100, use=(await talk.use(TOKENS)).after_turn(100))
+        await run.finish(tokens=100, use=(await talk.use(TOKENS)).after_turn(100, at=AT))
         await refusal_of(talk, TOKENS)
         await talk.store.set_own_limits(KEY.user_id, OwnLimits(tokens_per_day=1_000))
         await talk.begin("a", TOKENS)
@@ -327,7 +337,7 @@ class QuotaContract(StoreContract):
         await talk.begin("b", ALL)
         use = await talk.use(ALL)
         assert use == QuotaUse(limits=ALL, at=AT, concurrent_runs=1, turns=2, tokens=30)
-        left = use.after_turn(16).left()
+        left = use.after_turn(16, at=AT).left()
         assert [(each.quota, each.limit, each.remaining) for each in left] == [
             ("concurrent-runs", 2, 2),
             ("turns-per-minute", 2, 0),

@@ -127,12 +127,18 @@ class QuotaUse(msgspec.Struct, frozen=True, kw_only=True):
         reset_s = None if window_s is None else _seconds_left(self.at, 1000 * window_s)
         return QuotaLeft(quota.value, limit, remaining=max(0, limit - taken), reset_s=reset_s)
 
-    def after_turn(self, tokens: int) -> QuotaUse:
-        """The use once a turn that is among the concurrent runs has ended."""
+    def after_turn(self, tokens: int, *, at: int) -> QuotaUse:
+        """The use once a turn that is among the concurrent runs has ended, at a later moment.
+
+        In a window that has begun since, nothing is known to be taken but the turn's own tokens.
+        """
+        is_same_minute, is_same_day = minute_of(at) == minute_of(self.at), day_of(at) == day_of(self.at)
         return msgspec.structs.replace(
             self,
+            at=at,
             concurrent_runs=max(0, self.concurrent_runs - 1),
-            tokens=self.tokens + tokens,
+            turns=self.turns if is_same_minute else 0,
+            tokens=tokens + (self.tokens if is_same_day else 0),
         )
 
 
@@ -142,7 +148,7 @@ class Spent(msgspec.Struct, frozen=True):
     Attributes:
         at: when it ended, in milliseconds since 1970.
         tokens: its tokens.
-        use: the user's use with this run, if it is known; the store then need not find out.
+        use: the user's use at that moment, with this run, if it is known; the store then need not find out.
     """
 
     at: int

@@ -44,12 +44,8 @@ class PendingQuotaUse:
             return None
         await asyncio.wait((self._read,), timeout=LATE_AFTER_S)
         use = self._read.result() if self._read.done() else None
-        tokens = tokens_of(usage, chars=chars)
-        return Spent(
-            at=milliseconds_of(self._clock.now()),
-            tokens=tokens,
-            use=None if use is None else use.after_turn(tokens),
-        )
+        tokens, at = tokens_of(usage, chars=chars), milliseconds_of(self._clock.now())
+        return Spent(at, tokens, use=None if use is None else use.after_turn(tokens, at=at))
 
     async def _use(self) -> QuotaUse | None:
         try:
