@@ -164,6 +164,13 @@ class QuotaContract(StoreContract):
         assert await talk.store.append(long.key, long.run_id, renewed) is None
         await refusal_of(talk, QuotaLimits(concurrent_runs=1), at=AT + 99 * LEASE_MS)
 
+    async def test_a_clock_that_is_hours_ahead_takes_no_place_for_hours(self, talk: Talk) -> None:
+        """A process whose clock is right cannot know of its lease; too many runs are better than none."""
+        limits = QuotaLimits(concurrent_runs=1)
+        await talk.begin("a", limits, at=AT + 3 * 60 * MINUTE_MS)
+        await talk.begin("b", limits)
+        await refusal_of(talk, limits)
+
     async def test_the_place_of_a_deleted_conversation_returns(self, talk: Talk) -> None:
         """Its run has ended with it."""
         runs = [await talk.begin(name, RUNS) for name in ("a", "b")]

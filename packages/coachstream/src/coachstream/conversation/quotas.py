@@ -12,18 +12,20 @@ concurrent runs when it ends, or when the lease in its log is over, and the rest
   dies are not counted.
 
 Windows are those of the clock of the process that serves a request. A clock that is wrong by some seconds
-moves the windows of its requests by as much, and a lease is over as much earlier or later.
+moves the windows of its requests by as much, and a lease is over as much earlier or later. One that is ahead
+by more than any sane skew takes no places.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 
 import msgspec
 
 from coachstream.conversation.errors import QuotaExceeded
 from coachstream.conversation.model import QuotaLeft, Usage
-from coachstream.conversation.run_log import LogEntry, ending_of
+from coachstream.conversation.run_log import MAX_CLOCK_SKEW, LogEntry, ending_of
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
@@ -36,6 +38,8 @@ CHARS_PER_TOKEN = 4
 
 MOST_PLACES = 20
 """The concurrent runs of a user without a limit of them, if another quota is on: a store keeps few places."""
+
+_MAX_CLOCK_SKEW_MS = MAX_CLOCK_SKEW // timedelta(milliseconds=1)
 
 FULL_FOR_S = 5
 """When to try again if all concurrent runs are taken: no one knows when one ends; replies take 5 to 15 s."""
@@ -188,9 +192,12 @@ def holds_a_place(last: LogEntry | None, at: int) -> bool:
     """Whether the run with this last entry counts as concurrent: it has not ended, and its lease is not over.
 
     Wall clocks decide here, other than where a run is closed (`runs.lease`): an error only lets one run more
-    or fewer begin.
+    or fewer begin. A lease that ends much later than one that begins now is of a clock that is hours ahead;
+    it would keep the place of a dead run for hours.
     """
-    return last is not None and ending_of(last) is None and last.leased_until > at
+    if last is None or ending_of(last) is not None or last.leased_until <= at:
+        return False
+    return last.lease_ms is None or last.leased_until - last.lease_ms - at <= _MAX_CLOCK_SKEW_MS
 
 
 def _first(own: int | None, of_all: int) -> int:
