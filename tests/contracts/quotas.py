@@ -321,6 +321,17 @@ class QuotaContract(StoreContract):
         await talk.begin("a", ALL)
         assert (await refusal_of(talk, ALL)).quota.limit == 7
 
+    async def test_a_lower_limit_counts_from_the_next_message_on(self, talk: Talk) -> None:
+        """Also in conversations that were in use under the higher one."""
+        for name in "abc":
+            await (await talk.begin(name, QuotaLimits(concurrent_runs=3))).finish()
+        lower = QuotaLimits(concurrent_runs=1)
+        run = await talk.begin("a", lower)
+        for name in "bcd":
+            await refusal_of(talk, lower, name=name)
+        await run.finish()
+        await talk.begin("b", lower)
+
     async def test_more_tokens_for_a_user_count_at_once(self, talk: Talk) -> None:
         """Although the day was known to be over."""
         run = await talk.begin("a", TOKENS)
