@@ -1,7 +1,9 @@
-"""Quotas in DynamoDB: limits as operators write them, and as many as there can be."""
+"""Quotas in DynamoDB: limits as operators write them, and what happens between two calls."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from decimal import Decimal
 
 import pytest
@@ -67,3 +69,37 @@ async def test_a_hundred_conversations_give_their_places_up(talk: Talk) -> None:
     for number in range(101):
         await (await talk.begin(f"c-{number}", limits)).finish(tokens=1)
     assert (await talk.use(limits)).tokens == 101
+
+
+async def test_tokens_that_are_counted_during_the_search_for_a_place_are_not_lost(
+    table: Table, talk: Talk
+) -> None:
+    """A run that ends after its conversation was read and before its log is, leaves its place at once."""
+    limits = QuotaLimits(concurrent_runs=1, tokens_per_day=1_000)
+    run = await talk.begin("a", limits)
+    await talk.key("b")
+    async with before_first(table, "Query", lambda: run.finish(tokens=30)):
+        await talk.begin("b", limits)
+    assert (await talk.use(limits)).tokens == 30
+
+
+@asynccontextmanager
+async def before_first(
+    table: Table, operation: str, act: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """Do something before the first call of an operation."""
+    events, name = (await table.client()).meta.events, f"before-call.dynamodb.{operation}"
+    has_acted = False
+
+    async def once(**_: object) -> None:
+        nonlocal has_acted
+        if not has_acted:
+            has_acted = True
+            await act()
+
+    events.register(name, once)
+    try:
+        yield
+    finally:
+        events.unregister(name, once)
+    assert has_acted

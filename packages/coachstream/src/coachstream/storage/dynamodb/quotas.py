@@ -143,13 +143,15 @@ class Quotas:
 
     async def _open(self, user_id: str, item: Item, at: int, *, reads_leases: bool) -> list[_Open]:
         async def look(conversation_id: str) -> _Open:
-            key = ConversationKey(user_id, "", conversation_id)
-            turn = await self._table.get(unfinished_run_key(key)) or {}
+            item_key = unfinished_run_key(ConversationKey(user_id, "", conversation_id))
+            turn = await self._table.get(item_key) or {}
             run_id = as_text(turn.get("runId"))
             takes_place = bool(run_id)
             if run_id and reads_leases:
                 key = ConversationKey(user_id, as_text(turn.get("coachId")), conversation_id)
                 takes_place = holds_a_place(await self._logs.last(key, run_id), at)
+                if not takes_place:  # the end of the run may have counted its tokens since
+                    turn = await self._table.get(item_key) or {}
             return _Open(conversation_id, as_count(turn.get(_spent_name(day_of(at)))), takes_place)
 
         return await asyncio.gather(*map(look, _open_in(item)))
