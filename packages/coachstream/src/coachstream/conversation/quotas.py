@@ -8,8 +8,8 @@ concurrent runs when it ends, or when the lease in its log is over, and the rest
 - **Turns a minute**: the runs that began in this minute of the clock.
 - **Tokens a day**: those of the replies that ended on this day, in UTC, as the model reported them. They are
   known only at the end, so a run may begin as long as any token is left. If a reply is stopped or breaks off,
-  the model reports nothing, and the length of prompt and text gives an estimate. The tokens of a process that
-  dies are not counted.
+  the model reports nothing, and the length of prompt and text gives an estimate. Not counted are the tokens
+  of a process that dies or releases its run, and those of a run that ends with its conversation.
 
 Windows are those of the clock of the process that serves a request. A clock that is wrong by some seconds
 moves the windows of its requests by as much, and a lease is over as much earlier or later. One that is ahead

@@ -114,19 +114,22 @@ async def test_without_quotas_nothing_is_read_for_them() -> None:
     assert "quota_use" not in stage.store.steps
 
 
-@pytest.mark.parametrize("is_slow", [False, True])
-async def test_a_turn_does_not_depend_on_what_is_left(is_slow: bool) -> None:
+@pytest.mark.parametrize("failure", [None, StorageUnavailable(), ValueError("secret")])
+async def test_a_turn_does_not_depend_on_what_is_left(
+    failure: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
     """If that cannot be read, or takes too long, it is not reported; the tokens are counted all the same."""
     stage = limited()
-    if is_slow:
+    if failure is None:
         stage.store.gates["quota_use"] = asyncio.Event()
     else:
-        stage.store.failures["quota_use"] = [StorageUnavailable()]
+        stage.store.failures["quota_use"] = [failure]
     completed = (await stage.run())[-1]
     assert isinstance(completed, Completed)
     assert completed.quotas == ()
     stage.store.gates.clear()
     assert (await use_of(stage)).tokens == 127
+    assert "secret" not in caplog.text
 
 
 async def test_the_tokens_of_a_reply_that_broke_off_are_estimated() -> None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Self
 
-from coachstream.conversation.errors import CoachStreamError
+from coachstream.conversation.errors import CoachStreamError, describe_exception
 from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import Usage
 from coachstream.conversation.ports import Clock, RunStore
@@ -54,4 +54,6 @@ class PendingQuotaUse:
             )
         except CoachStreamError as error:
             logger.warning("What is left of the quotas could not be read: %s", error.code.value)
-            return None
+        except Exception as error:  # noqa: BLE001 (the reply is stored all the same)
+            logger.error("What is left of the quotas could not be read: %s", describe_exception(error))  # noqa: TRY400
+        return None
