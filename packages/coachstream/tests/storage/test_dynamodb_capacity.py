@@ -33,7 +33,7 @@ from coachstream.storage.dynamodb import DynamoDbStore
 from coachstream.storage.dynamodb.attribute_values import from_item, to_item
 from coachstream.storage.dynamodb.item_size import KIB, item_bytes
 from coachstream.storage.dynamodb.items import message_item
-from contracts.quotas import Talk
+from contracts.quotas import AT, Talk
 from contracts.store_records import (
     COACH,
     KEY,
@@ -315,7 +315,7 @@ async def test_each_operation_on_quotas_has_its_price(table: Table, store: Dynam
     async with priced("claim that looks for a place"):
         run = await talk.begin("e", limits)
     await run.finish(tokens=10)
-    use = (await talk.use(limits)).after_turn(limits.tokens_per_day)
+    use = (await talk.use(limits)).after_turn(limits.tokens_per_day, at=AT)
     async with priced("end that uses up the day"):
         await other.finish(tokens=limits.tokens_per_day, use=use)
     async with priced("refusal: tokens"):

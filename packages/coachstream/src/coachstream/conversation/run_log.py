@@ -18,7 +18,7 @@ Numbers begin at 0, with `Opened`. Offsets count UTF-16 code units, as a JavaScr
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 
 import msgspec
@@ -30,6 +30,9 @@ from coachstream.conversation.text import utf16_length
 
 FROM_THE_BEGINNING = -1
 """The position before the first entry: the reader has received nothing yet."""
+
+MAX_CLOCK_SKEW = timedelta(minutes=10)
+"""Between two processes. AWS rejects requests signed by a clock that is more than five minutes off."""
 
 UNKNOWN_ENTRY = 2**63 - 1
 """A number that no log contains: the reader sent a cursor that could not be parsed."""

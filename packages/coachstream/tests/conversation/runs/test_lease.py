@@ -16,6 +16,7 @@ from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.events import Completed, Failed
 from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.run_log import (
+    MAX_CLOCK_SKEW,
     LogEntry,
     Opened,
     Released,
@@ -24,7 +25,7 @@ from coachstream.conversation.run_log import (
     decode_entry,
     encode_entry,
 )
-from coachstream.conversation.runs.lease import MAX_CLOCK_SKEW, LeaseWatch
+from coachstream.conversation.runs.lease import LeaseWatch
 from coachstream.conversation.runs.settings import RunSettings
 from coachstream.conversation.turn.request import ResumeRequest
 from coachstream.conversation.turn.turn import resume_run, run_closer, run_opener, run_turn, run_watcher

@@ -40,12 +40,12 @@ MEMORIES = "userMemory#"
 _MESSAGES = "coachMessage#"
 _MESSAGE_CLAIMS = "coachMessageClaim#"
 _REPLY_INDEX = "coachMessageAnswer#"
-_UNFINISHED_RUNS = "coachTurn#"
+UNFINISHED_RUNS = "coachTurn#"
 LOG_ENTRIES = "coachRun#"
 SUMMARIES = "conversation#"
 SUMMARY_SUFFIX = "#summary"
 
-CONVERSATION_PARTS = (_MESSAGES, _MESSAGE_CLAIMS, _REPLY_INDEX, LOG_ENTRIES, _UNFINISHED_RUNS, SUMMARIES)
+CONVERSATION_PARTS = (_MESSAGES, _MESSAGE_CLAIMS, _REPLY_INDEX, LOG_ENTRIES, UNFINISHED_RUNS, SUMMARIES)
 """The prefixes of a conversation's items, except its own one; in each, the conversation's id follows."""
 
 
@@ -115,7 +115,7 @@ def reply_index_prefix(key: ConversationKey) -> str:
 
 def unfinished_run_key(key: ConversationKey) -> ItemKey:
     """The key of the item that names the conversation's unfinished run."""
-    return ItemKey(partition(key.user_id), f"{_UNFINISHED_RUNS}{key.conversation_id}")
+    return ItemKey(partition(key.user_id), f"{UNFINISHED_RUNS}{key.conversation_id}")
 
 
 def quota_key(user_id: str) -> ItemKey:

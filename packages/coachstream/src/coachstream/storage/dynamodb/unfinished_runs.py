@@ -24,7 +24,7 @@ from coachstream.conversation.quotas import Spent
 from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.keys import unfinished_run_key
 from coachstream.storage.dynamodb.log_items import is_of_coach
-from coachstream.storage.dynamodb.quotas import adding
+from coachstream.storage.dynamodb.quotas import adding, spent_in
 from coachstream.storage.dynamodb.requests import Delete, Update
 
 _IS_FREE = "(attribute_not_exists(#runId) OR #coachId <> :coach) AND attribute_not_exists(#isDeleted)"
@@ -144,6 +144,11 @@ def clearing(key: ConversationKey, *, keeps_spent: bool, ttl: int) -> Update | D
         "SET #ttl = :ttl REMOVE #coachId, #isDeleted, #tombstone, #newestId",
         values={":ttl": ttl},
     )
+
+
+def is_cleared(item: Item) -> bool:
+    """Whether only what a deleted conversation has spent is left, which expires (`clearing`)."""
+    return spent_in(item) and "ttl" in item and not item.keys() & {"runId", "coachId", "newestId"}
 
 
 def deleting(key: ConversationKey, run_id: str | None, tombstone: str | None) -> Update:
