@@ -79,6 +79,11 @@ class ConversationBusy(msgspec.Struct, frozen=True):
     user_message: Message | None
     queued: tuple[QueuedRun, ...] = ()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no run is unfinished, only others are queued."""
+        return bool(self.queued) and self.queued[0].run_id == self.run_id
+
 
 class RunQueued(msgspec.Struct, frozen=True):
     """A message that is in the queue: stored now, or before.

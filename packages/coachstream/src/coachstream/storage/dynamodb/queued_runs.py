@@ -99,7 +99,7 @@ class DynamoDbQueuedRuns(DynamoDbRuns):
     async def begin_queued(
         self, key: ConversationKey, run_id: str, opened: LogEntry, quotas: QuotaLimits = UNLIMITED
     ) -> RunBegun | None:
-        """Begin the first run of the queue: two reads and one transaction (see `RunStore`).
+        """Begin the first run of the queue: two reads and a transaction (see `RunStore`).
 
         Raises:
             MessageWithdrawn: its message is gone, though it has not left the queue.
@@ -110,6 +110,8 @@ class DynamoDbQueuedRuns(DynamoDbRuns):
         run = queue.queued[0]
         message = await self.load_message(key, run.user_message_id)
         if message is None:
+            if (await self._unfinished(key)).queue.position_of(run_id) is None:
+                return None
             raise MessageWithdrawn
         writes: dict[Step, Write] = {
             Step.CONVERSATION: ConditionCheck(conversation_key(key), IS_THERE),

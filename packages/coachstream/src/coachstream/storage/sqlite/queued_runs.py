@@ -14,7 +14,10 @@ def queued_runs(connection: sqlite3.Connection, conversation: int) -> tuple[Queu
         " WHERE conversation = ? ORDER BY number",
         (conversation,),
     )
-    return tuple(QueuedRun(*row[:3], is_first_attempt=bool(row[3]), time_zone=row[4]) for row in rows)
+    return tuple(
+        QueuedRun(run_id, message_id, at, bool(is_first), time_zone)
+        for run_id, message_id, at, is_first, time_zone in rows
+    )
 
 
 def insert_queued(connection: sqlite3.Connection, conversation: int, run: QueuedRun) -> None:
