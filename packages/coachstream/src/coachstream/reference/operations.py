@@ -210,6 +210,7 @@ _OPENING = frozenset(
     {
         ErrorCode.CONVERSATION_NOT_FOUND,
         ErrorCode.TURN_IN_PROGRESS,
+        ErrorCode.MESSAGE_WITHDRAWN,
         ErrorCode.IDEMPOTENCY_MISMATCH,
         ErrorCode.QUOTA_EXCEEDED,
     }
