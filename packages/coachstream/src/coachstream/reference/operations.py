@@ -210,6 +210,7 @@ _OPENING = frozenset(
     {
         ErrorCode.CONVERSATION_NOT_FOUND,
         ErrorCode.TURN_IN_PROGRESS,
+        ErrorCode.MESSAGE_WITHDRAWN,
         ErrorCode.IDEMPOTENCY_MISMATCH,
         ErrorCode.QUOTA_EXCEEDED,
     }
@@ -300,11 +301,14 @@ OPERATIONS: tuple[Operation, ...] = (
         name="stopReply",
         resource=Resource.RUN,
         method="DELETE",
-        summary="Stop a run",
-        description="The text so far becomes the reply, with the stop reason `stopped`.",
+        summary="Stop a run, or withdraw a queued one",
+        description=(
+            "The text so far becomes the reply, with the stop reason `stopped`. The message of a queued run "
+            "is deleted, and will not be answered."
+        ),
         function=Function.STREAM,
         successes=(
-            Success(200, "The run had already ended.", RunStoppedBody),
+            Success(200, "The run was withdrawn, or had already ended.", RunStoppedBody),
             Success(202, "The run stops within about a second.", RunStoppedBody),
         ),
         errors=_EVERY | {ErrorCode.RUN_NOT_FOUND, ErrorCode.CONVERSATION_NOT_FOUND},

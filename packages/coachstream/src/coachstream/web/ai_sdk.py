@@ -27,6 +27,7 @@ from coachstream.conversation.events import (
     Event,
     Failed,
     GuardrailWarning,
+    Queued,
     Reconnect,
     Reset,
     Started,
@@ -206,6 +207,8 @@ class AiSdkEncoder:
                 chunks = self._start_once() + self._say(content)
             case Reset(offset):
                 chunks = self._reset(offset)
+            case Queued():
+                chunks = _data("data-queued", event)
             case Contextual():
                 chunks = _data("data-contextual", event)
             case GuardrailWarning():
