@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from coachstream.conversation.another_try import AnotherTry
 from coachstream.conversation.events import LogPoint
 from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import ConversationKey, Message
@@ -25,6 +26,7 @@ class RunClaim(msgspec.Struct, frozen=True):
         writer: the id of this lease holder in the log.
         opened_at: `Opened.at`: the time in the reply's id must be later.
         time_zone: `Opened.time_zone`.
+        another_try: `Opened.another_try`.
     """
 
     key: ConversationKey
@@ -37,6 +39,7 @@ class RunClaim(msgspec.Struct, frozen=True):
     writer: str
     opened_at: int
     time_zone: str | None = None
+    another_try: AnotherTry | None = None
 
     @property
     def point(self) -> LogPoint:

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from coachstream.conversation.another_try import AnotherTry, TryRequest, Version
 from coachstream.conversation.errors import ConversationNotFound, RunNotFound
 from coachstream.conversation.ids import first_message_id, id_after
 from coachstream.conversation.model import ConversationKey, Message, Role, StopReason, format_timestamp
@@ -25,7 +26,8 @@ from coachstream.conversation.quotas import UNLIMITED, OwnLimits, QuotaLimits, Q
 from coachstream.conversation.run_log import LogEntry, decode_entry, encode_entry
 from coachstream.sqlite_file import decoding
 from coachstream.storage.idempotency import require_same_text
-from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
+from coachstream.storage.log_entries import as_stored, continuing, is_repeated, opened_at
+from coachstream.storage.sqlite import tries
 from coachstream.storage.sqlite.database import Database
 from coachstream.storage.sqlite.quotas import count_tokens, quota_use, set_own_limits, take_turn
 from coachstream.storage.sqlite.rows import (
@@ -66,6 +68,58 @@ class SqliteRuns:
             lambda connection: _begin(connection, key, user_message, run_id, opened, quotas, self._now())
         )
 
+    async def begin_try(
+        self,
+        key: ConversationKey,
+        request: TryRequest,
+        user_message: Message | None,
+        run_id: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        """Open a run that tries the last exchange again (see `RunStore`)."""
+
+        def begin(connection: sqlite3.Connection) -> RunBegun | AlreadyAnswered | ConversationBusy:
+            conversation = conversation_number(connection, key)
+            unfinished = _unfinished_run(connection, conversation)
+            found = tries.find(connection, conversation, request, user_message, unfinished)
+            if found is not None:
+                return found
+            another = request.begin(tries.last_exchange_of(connection, conversation))
+            if quotas.is_on:
+                take_turn(connection, key.user_id, quotas, at=opened_at(opened))
+            message = tries.begin(connection, conversation, request, another, user_message, run_id)
+            newest_id = tries.newest_id(connection, conversation) or message.id
+            first = as_stored(
+                *(opened, message.id), is_first_attempt=False, newest_id=newest_id, another_try=another
+            )
+            said = tries.said(connection, conversation, another)
+            for entry in (first, *continuing(first, said)):
+                _insert_entry(connection, conversation, run_id, entry, self._now())
+            connection.execute(
+                "UPDATE conversations SET unfinished_run = ? WHERE number = ?", (run_id, conversation)
+            )
+            return RunBegun(message, False, opened_at(first), another, said)
+
+        return await self._database.write(begin)
+
+    async def choose_version(self, key: ConversationKey, reply_id: str, version_id: str) -> None:
+        """Make an older version of the last exchange the chosen one (see `RunStore`)."""
+
+        def choose(connection: sqlite3.Connection) -> None:
+            conversation = conversation_number(connection, key)
+            unfinished = _unfinished_run(connection, conversation)
+            tries.choose(connection, conversation, reply_id, version_id, unfinished)
+
+        await self._database.write(choose)
+
+    async def load_versions(self, key: ConversationKey, message_id: str) -> Sequence[Version]:
+        """The versions of a message's exchange, oldest first (see `ConversationStore`)."""
+        found = await self._read(
+            key, lambda connection, conversation: tries.versions(connection, conversation, message_id)
+        )
+        return found or []
+
     async def save_waiting_message(
         self, key: ConversationKey, user_message: Message, run_id: str
     ) -> Message | None:
@@ -101,6 +155,7 @@ class SqliteRuns:
         ended: LogEntry,
         reply: Message | None,
         spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         """Append the last entry, save the reply and release the conversation (see `RunStore`)."""
 
@@ -111,7 +166,10 @@ class SqliteRuns:
                 return None if is_repeated(ended, there) else there
             if _unfinished_run(connection, conversation) != run_id:
                 raise RunNotFound
-            if reply is not None:
+            if reply is not None and another_try is not None:
+                added = tries.finish(connection, conversation, another_try, reply)
+                _count(connection, conversation, added=added, last=reply)
+            elif reply is not None:
                 _save_reply(connection, conversation, reply)
             if spent is not None:
                 count_tokens(connection, key.user_id, spent)
@@ -161,12 +219,9 @@ class SqliteRuns:
         await self._database.write(lambda connection: set_own_limits(connection, user_id, own))
 
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
-        """A message; None if it does not exist."""
+        """A message, also of an older version; None if it does not exist."""
         return await self._read(
-            key,
-            lambda connection, conversation: _message(
-                connection, "conversation = ? AND id = ?", conversation, message_id
-            ),
+            key, lambda connection, conversation: tries.message(connection, conversation, message_id)
         )
 
     async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
@@ -220,9 +275,12 @@ def _begin(
 ) -> RunBegun | AlreadyAnswered | ConversationBusy:
     conversation = conversation_number(connection, key)
     stored = _stored_message(connection, conversation, user_message)
+    older = tries.replaced(connection, conversation, user_message) if stored is None else None
     reply = None if stored is None else _complete_reply(connection, conversation, stored)
     if stored is not None and reply is not None:
         return AlreadyAnswered(stored, reply)
+    if older is not None:
+        return older
     unfinished = _unfinished_run(connection, conversation)
     if unfinished is not None:
         return ConversationBusy(unfinished, stored)
@@ -230,7 +288,7 @@ def _begin(
         take_turn(connection, key.user_id, quotas, at=opened_at(opened))
     message = stored or _save_new(connection, conversation, user_message)
     _delete_old_entries(connection, written_before=now - LOG_KEPT_FOR)
-    newest_id = _newest_id(connection, conversation) or message.id
+    newest_id = tries.newest_id(connection, conversation) or message.id
     first = as_stored(opened, message.id, is_first_attempt=stored is None, newest_id=newest_id)
     _insert_entry(connection, conversation, run_id, first, now)
     connection.execute("UPDATE conversations SET unfinished_run = ? WHERE number = ?", (run_id, conversation))
@@ -239,18 +297,11 @@ def _begin(
 
 def _save_new(connection: sqlite3.Connection, conversation: int, message: Message) -> Message:
     """Save a new message after all others, and count it."""
-    new_id = id_after(message.id, _newest_id(connection, conversation))
+    new_id = id_after(message.id, tries.newest_id(connection, conversation))
     message = msgspec.structs.replace(message, id=new_id)
     insert_message(connection, conversation, message)
     _count(connection, conversation, added=1, last=message)
     return message
-
-
-def _newest_id(connection: sqlite3.Connection, conversation: int) -> str | None:
-    row: tuple[str | None] = connection.execute(
-        "SELECT max(id) FROM messages WHERE conversation = ?", (conversation,)
-    ).fetchone()
-    return row[0]
 
 
 def _save_reply(connection: sqlite3.Connection, conversation: int, reply: Message) -> None:
@@ -307,8 +358,9 @@ def _stored_message(connection: sqlite3.Connection, conversation: int, message: 
     """The message as saved by an earlier attempt.
 
     Raises:
-        IdempotencyMismatch: it has another text.
+        IdempotencyMismatch: it has another text, or its idempotency key is that of another try.
     """
+    tries.refuse_key(connection, conversation, message.metadata.client_message_id)
     stored = _message(
         connection,
         "conversation = ? AND (client_message_id = ? OR id = ?)",
