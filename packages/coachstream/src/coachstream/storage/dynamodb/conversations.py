@@ -39,6 +39,7 @@ from coachstream.storage.dynamodb.keys import (
     reply_index_prefix,
     summary_key,
     unfinished_run_key,
+    versions_prefix,
 )
 from coachstream.storage.dynamodb.quotas import spent_in
 from coachstream.storage.dynamodb.requests import (
@@ -297,7 +298,7 @@ class DynamoDbConversations:
         """
         yield summary_key(key)
         pk = partition(key.user_id)
-        prefixes = (message_claims_prefix, reply_index_prefix, messages_prefix, logs_prefix)
+        prefixes = (message_claims_prefix, reply_index_prefix, messages_prefix, versions_prefix, logs_prefix)
         for prefix in prefixes:
             found = self._table.query(Range.of(pk, prefix(key)), only="#sk", consistent=True)
             async for item in found:
