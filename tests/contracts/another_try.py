@@ -79,7 +79,8 @@ def reply_of(
     """The reply of a run, under the id that it gets."""
     reply = reply_to(begun.user_message, begun.at + 1, content, stop=stop)
     continued = begun.another_try.continued_id if begun.another_try else None
-    metadata = msgspec.structs.replace(reply.metadata, run_id=run)
+    versions = begun.another_try.versions if begun.another_try else 0
+    metadata = msgspec.structs.replace(reply.metadata, run_id=run, versions=versions)
     return msgspec.structs.replace(reply, id=continued or reply.id, metadata=metadata)
 
 
@@ -136,7 +137,7 @@ class AnotherTryContract(StoreContract):
         """Until then the conversation is unchanged; afterwards the first one is an older version."""
         message, reply = exchange
         begun = await begin_try(store, regenerate(reply))
-        another = AnotherTry(TryKind.REGENERATE, "again-1", message.id, reply.id)
+        another = AnotherTry(TryKind.REGENERATE, "again-1", message.id, reply.id, versions=2)
         assert (begun.user_message, begun.is_first_attempt, begun.said) == (message, False, "")
         assert begun.another_try == another
         [first] = await store.read_log(KEY, NEXT_RUN)
@@ -145,7 +146,7 @@ class AnotherTryContract(StoreContract):
         assert await self.lines(store) == [message, reply]
 
         second = await finish(store, begun, reply_of(begun))
-        assert second == versioned(reply_of(begun), 2)
+        assert second == versioned(reply_of(begun), 2) == reply_of(begun)
         assert await self.lines(store) == [message, second]
         assert await store.unfinished_run(KEY) is None
         assert await store.load_message(KEY, reply.id) == reply
@@ -161,7 +162,7 @@ class AnotherTryContract(StoreContract):
         """The edited message is stored when the run begins, but not in the conversation."""
         message, reply = exchange
         begun = await begin_try(store, replace(message), edited(6))
-        another = AnotherTry(TryKind.REPLACE, "again-1", message.id, reply.id)
+        another = AnotherTry(TryKind.REPLACE, "again-1", message.id, reply.id, versions=2)
         assert begun.another_try == another
         assert begun.user_message.content == "How was it really?"
         assert begun.user_message.id > reply.id

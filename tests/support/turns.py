@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
 from coachstream.conversation.analysis import MessageAnalysis
+from coachstream.conversation.another_try import AnotherTry
 from coachstream.conversation.events import Event
 from coachstream.conversation.model import (
     Conversation,
@@ -122,9 +123,10 @@ class TurnStoreDouble(RememberedConversations):
         ended: LogEntry,
         reply: Message | None,
         spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         work = super().finish_run
-        return await self._step("finish_run", lambda: work(key, run_id, ended, reply, spent))
+        return await self._step("finish_run", lambda: work(key, run_id, ended, reply, spent, another_try))
 
     async def quota_use(self, user_id: str, limits: QuotaLimits, *, at: int) -> QuotaUse:
         work = super().quota_use

@@ -42,12 +42,14 @@ class AnotherTry(msgspec.Struct, frozen=True, rename="camel"):
         client_message_id: the client's idempotency key of the attempt.
         user_message_id: the user message of the version that is chosen until the attempt succeeds.
         reply_id: its reply; None if it has none.
+        versions: `MessageMetadata.versions` of the reply of the attempt.
     """
 
     kind: TryKind
     client_message_id: str
     user_message_id: str
     reply_id: str | None = None
+    versions: int = 0
 
     @property
     def continued_id(self) -> str | None:
@@ -95,8 +97,15 @@ class TryRequest(msgspec.Struct, frozen=True):
             raise NotTheLastExchange
         if self.kind is TryKind.CONTINUE and not is_continuable(named):
             raise CannotContinue("the reply is whole")
+        versions = 1 if reply is None else reply.metadata.versions
+        if self.kind is not TryKind.CONTINUE:
+            versions = min(MOST_VERSIONS, max(1, versions) + 1)
         return AnotherTry(
-            self.kind, self.client_message_id, last.user_message.id, None if reply is None else reply.id
+            self.kind,
+            self.client_message_id,
+            last.user_message.id,
+            None if reply is None else reply.id,
+            versions,
         )
 
 
@@ -128,12 +137,6 @@ def last_exchange(newest: Sequence[Message]) -> LastExchange | None:
     if before is None or before.role is not Role.USER or last.metadata.reply_to != before.id:
         return None
     return LastExchange(before, last)
-
-
-def versions_count(replaced: Message | None) -> int:
-    """How many versions an exchange has after another one was written in place of this reply, or of none."""
-    earlier = 1 if replaced is None else max(1, replaced.metadata.versions)
-    return min(MOST_VERSIONS, earlier + 1)
 
 
 def versions_of(chosen: Sequence[Message], older: Sequence[Message]) -> list[Version]:

@@ -364,8 +364,10 @@ class ConversationStore(Protocol):
     async def save_summary(self, key: ConversationKey, summary: NewSummary) -> bool:
         """Save the summary of a conversation in place of one of fewer messages.
 
+        It also replaces one of as many messages whose last one has a smaller id.
+
         Returns:
-            Whether it was saved: not if there is one of as many messages or more.
+            Whether it was saved: not if there is a newer one.
 
         Raises:
             ConversationNotFound: there is none, or it is being deleted; nothing was written.
@@ -540,6 +542,12 @@ class NewSummary(msgspec.Struct, frozen=True, kw_only=True):
     first_message_id: str
     last_message_id: str
     created_at: datetime
+
+    def is_newer_than(self, stored: ConversationSummary) -> bool:
+        """Whether it summarizes more messages, or as many of which the last one replaces an older version."""
+        if stored.total_messages == self.total_messages:
+            return bool(stored.last_message_id) and stored.last_message_id < self.last_message_id
+        return stored.total_messages < self.total_messages
 
 
 class Summarizer(Protocol):

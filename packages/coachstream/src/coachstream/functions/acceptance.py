@@ -99,6 +99,7 @@ def turn_request(accepted: Accepted, message: NewMessage, services: Services) ->
         # The wire protocols of others have no cursor: their readers begin with nothing.
         after=cursor_of(event).newest if route.resource is Resource.STREAM else None,
         time_zone=message.time_zone,
+        another_try=message.another_try,
     )
 
 

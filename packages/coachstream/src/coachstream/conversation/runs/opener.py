@@ -9,7 +9,14 @@ from contextlib import suppress
 
 import msgspec
 
-from coachstream.conversation.errors import ContentFiltered, RunNotFound, TurnInProgress
+from coachstream.conversation.another_try import TryKind, TryRequest
+from coachstream.conversation.errors import (
+    CannotContinue,
+    ContentFiltered,
+    RunNotFound,
+    TryInProgress,
+    TurnInProgress,
+)
 from coachstream.conversation.events import LogPoint
 from coachstream.conversation.ids import id_after, milliseconds_of
 from coachstream.conversation.model import (
@@ -52,12 +59,24 @@ MessageNow = Callable[[], Message]
 class RunOpener:
     """Opens, joins and stops runs.
 
+    Args:
+        can_continue: whether this process's model can continue a partial reply.
+
     Attributes:
         has_waited: whether another run ended before this one was opened, so that anything read from the
             conversation before is out of date.
     """
 
-    def __init__(self, store: RunStore, clock: Clock, closer: RunCloser, settings: RunSettings) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        clock: Clock,
+        closer: RunCloser,
+        settings: RunSettings,
+        *,
+        can_continue: bool = False,
+    ) -> None:
+        self._can_continue = can_continue
         self._store = store
         self._clock = clock
         self._closer = closer
@@ -73,8 +92,11 @@ class RunOpener:
         deadline: float,
         has_producer: bool = True,
         time_zone: str | None = None,
+        another_try: TryRequest | None = None,
     ) -> RunClaim | LogPoint | AlreadyAnswered:
         """Store the message unless it is stored, and open a run for it unless it has one.
+
+        With `another_try`, try the last exchange again instead; the message is used if it replaces another.
 
         Args:
             key: the conversation.
@@ -92,18 +114,30 @@ class RunOpener:
 
         Raises:
             TurnInProgress: a run for another message is alive, or may be; this message is stored.
+            TryInProgress: the same for another try, of which nothing is stored.
             IdempotencyMismatch, QuotaExceeded: as `RunStore.begin_run`.
+            NotTheLastExchange, CannotContinue: as `RunStore.begin_try`.
             ConversationNotFound, StorageUnavailable: as the store does.
         """
         message = message_now()
-        earlier = await find_earlier(self._store, self._clock, key, message)
+        if another_try is not None and another_try.kind is TryKind.CONTINUE and not self._can_continue:
+            raise CannotContinue("the model cannot continue a reply")
+        earlier = None
+        if another_try is None:
+            earlier = await find_earlier(self._store, self._clock, key, message)
         writer = secrets.token_hex(8)
         while True:
             now = milliseconds_of(self._clock.now())
             opened = self._opened(message, writer, at=now, has_producer=has_producer, time_zone=time_zone)
-            result = await self._store.begin_run(
-                key, earlier or message, run_id, opened, self._settings.quotas
-            )
+            if another_try is None:
+                result = await self._store.begin_run(
+                    key, earlier or message, run_id, opened, self._settings.quotas
+                )
+            else:
+                replacing = message if another_try.kind is TryKind.REPLACE else None
+                result = await self._store.begin_try(
+                    key, another_try, replacing, run_id, opened, self._settings.quotas
+                )
             match result:
                 case RunBegun():
                     return RunClaim(
@@ -112,18 +146,21 @@ class RunOpener:
                         user_message=result.user_message,
                         is_first_attempt=result.is_first_attempt,
                         epoch=1 if has_producer else 0,
-                        last=0,
-                        said="",
+                        last=1 if result.said else 0,
+                        said=result.said,
                         writer=writer,
                         opened_at=result.at,
                         time_zone=time_zone,
+                        another_try=result.another_try,
                     )
                 case AlreadyAnswered() if earlier is not None and not has_failed_to_arrive(earlier, message):
                     earlier = None  # deliberately sent again
                 case AlreadyAnswered():
                     return result
                 case ConversationBusy():
-                    joined = await self._with_busy(key, earlier or message, result, deadline)
+                    joined = await self._with_busy(
+                        key, earlier or message, result, deadline, is_another_try=another_try is not None
+                    )
                     if joined is not None:
                         return joined
                     self.has_waited = True
@@ -137,13 +174,20 @@ class RunOpener:
         *,
         deadline: float,
         time_zone: str | None = None,
+        another_try: TryRequest | None = None,
     ) -> str:
         """Like `open`, for a message whose first reader will produce the reply; returns the run's id.
 
         A message that already has a reply gets a finished run that points to it.
         """
         opened = await self.open(
-            key, message_now, run_id, deadline=deadline, has_producer=False, time_zone=time_zone
+            key,
+            message_now,
+            run_id,
+            deadline=deadline,
+            has_producer=False,
+            time_zone=time_zone,
+            another_try=another_try,
         )
         if isinstance(opened, RunClaim):
             return run_id
@@ -159,11 +203,16 @@ class RunOpener:
         await self._store.append(key, run_id, msgspec.structs.replace(beginning, number=1, content=ending))
         return run_id
 
-    async def is_finished_at(self, key: ConversationKey, point: LogPoint, message: Message) -> bool:
+    async def is_finished_at(
+        self, key: ConversationKey, point: LogPoint, message: Message, another_try: TryRequest | None = None
+    ) -> bool:
         """Whether a reader that has everything up to `point` has the complete reply to its message."""
         state = RunState.of(await self._store.read_log(key, point.run_id))
         if state is None or not isinstance(state.ending, Finished) or point.number < state.last.number:
             return False
+        if another_try is not None:
+            begun = state.opened.another_try
+            return begun is not None and begun.client_message_id == another_try.client_message_id
         user_message = await self._store.load_message(key, state.opened.user_message_id)
         if user_message is None:
             return False
@@ -200,12 +249,19 @@ class RunOpener:
         return False
 
     async def _with_busy(
-        self, key: ConversationKey, message: Message, busy: ConversationBusy, deadline: float
+        self,
+        key: ConversationKey,
+        message: Message,
+        busy: ConversationBusy,
+        deadline: float,
+        *,
+        is_another_try: bool,
     ) -> LogPoint | None:
         """Join the run, wait for its end, or close it; None if the conversation may be free now.
 
         Raises:
-            TurnInProgress: the run is alive, or there is no time left to find out; the message is stored.
+            TurnInProgress: the run is alive, or there is no time left to find out; the message is stored,
+                unless it is another try.
         """
         lease = LeaseWatch(self._clock, self._settings)
         entries: list[LogEntry] = []
@@ -229,12 +285,14 @@ class RunOpener:
                 return None
             if await self._is_run_of(message, state, key, busy):
                 return LogPoint(busy.run_id, 0)
-            interrupts = self._settings.policy is TurnPolicy.INTERRUPT
+            interrupts = self._settings.policy is TurnPolicy.INTERRUPT and not is_another_try
             if interrupts and not state.is_stop_asked:
                 with suppress(RunNotFound):  # the next read notices
                     await self.stop(key, busy.run_id)
             must_wait = lease.is_alive and not interrupts
             if must_wait or self._clock.monotonic() + pause_s > deadline:
+                if is_another_try:
+                    raise TryInProgress(busy.run_id)
                 await self._store_waiting(key, message, state, busy)
                 return None
             await asyncio.sleep(pause_s)
@@ -262,7 +320,7 @@ class RunOpener:
         user_message_id = state.opened.user_message_id
         if busy.user_message is not None:
             return busy.user_message.id == user_message_id
-        if message.metadata.client_message_id is not None:
+        if message.metadata.client_message_id is not None or state.opened.another_try is not None:
             return False
         earlier = await self._store.load_message(key, user_message_id)
         return earlier is not None and earlier.content == message.content and is_recent(earlier, self._clock)

@@ -32,7 +32,6 @@ from coachstream.conversation.another_try import (
     last_exchange,
     surplus,
     surroundings_of,
-    versions_count,
     versions_of,
 )
 from coachstream.conversation.errors import (
@@ -194,27 +193,20 @@ class Tries:
         self, key: ConversationKey, another: AnotherTry, reply: Message
     ) -> Mapping[str, Write]:
         """The writes that make a reply's version the chosen one."""
-        names = another.older_ids or tuple(filter(None, (another.continued_id,)))
-        items = [item for item in await self._items(key, names, message_key) if item is not None]
-        earlier = next((m for m in map(message_of, items) if m is not None and m.id == another.reply_id), None)
-        if another.continued_id is not None:
-            reply = _with_versions(reply, 0 if earlier is None else earlier.metadata.versions)
-            writes: dict[str, Write] = {
-                Step.MESSAGE: Put(message_item(key, reply, at=self._now()), IS_THERE)
-            }
-        else:
-            reply = _with_versions(reply, versions_count(earlier))
-            writes = {Step.MESSAGE: Put(message_item(key, reply, at=self._now()), IS_NOT_THERE)}
-            for item in items:
-                writes |= _moving_out(key, item)
+        is_there = IS_NOT_THERE if another.continued_id is None else IS_THERE
+        writes: dict[str, Write] = {Step.MESSAGE: Put(message_item(key, reply, at=self._now()), is_there)}
+        items = list(filter(None, await self._items(key, another.older_ids, message_key)))
+        for item in items:
+            writes |= _moving_out(key, item)
         user_message_id = reply.metadata.reply_to or ""
         writes[Step.REPLY_INDEX] = self._reply_index.put(key, user_message_id, reply)
         if another.kind is TryKind.REPLACE:
             [pending] = await self._items(key, (user_message_id,), version_key)
             if pending is not None:
                 writes |= _moving_in(key, pending)
+            replies = [each for each in map(message_of, items) if each and each.id == another.reply_id]
             writes["replaced index"] = self._reply_index.put(
-                key, another.user_message_id, earlier, is_replaced=True
+                key, another.user_message_id, replies[0] if replies else None, is_replaced=True
             )
         if reply.metadata.versions == MOST_VERSIONS and another.continued_id is None:
             writes |= await self._dropping(key, another.user_message_id)

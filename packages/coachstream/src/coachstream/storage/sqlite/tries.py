@@ -21,7 +21,6 @@ from coachstream.conversation.another_try import (
     last_exchange,
     surplus,
     surroundings_of,
-    versions_count,
     versions_of,
 )
 from coachstream.conversation.errors import IdempotencyMismatch, NotTheLastExchange, TryInProgress
@@ -124,17 +123,14 @@ def finish(connection: sqlite3.Connection, conversation: int, another: AnotherTr
     """Make the reply's version the chosen one; return how many messages the line has more."""
     earlier = None if another.reply_id is None else _message(connection, LINE, conversation, another.reply_id)
     if another.continued_id is not None:
-        versions = 0 if earlier is None else earlier.metadata.versions
         _delete(connection, LINE, conversation, another.continued_id)
     else:
-        versions = versions_count(earlier)
         for each in another.older_ids:
             _move(connection, LINE, OLDER, conversation, each)
         if another.kind is TryKind.REPLACE and reply.metadata.reply_to is not None:
             _move(connection, OLDER, LINE, conversation, reply.metadata.reply_to)
-    metadata = msgspec.structs.replace(reply.metadata, versions=versions)
-    insert_message(connection, conversation, msgspec.structs.replace(reply, metadata=metadata))
-    if versions == MOST_VERSIONS:
+    insert_message(connection, conversation, reply)
+    if reply.metadata.versions == MOST_VERSIONS:
         for old in surplus(_older(connection, conversation, reply.id), keep=MOST_VERSIONS - 1):
             _delete(connection, OLDER, conversation, old.id)
     return int(earlier is None)
