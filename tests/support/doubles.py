@@ -283,7 +283,10 @@ class RememberedConversations:
         if tried is not None and stored is not None:
             log = self._logs[key, tried[1]]
             ending = log[max(log)].content if log else None
-            reply = self._message(key, ending.reply_id) if isinstance(ending, Finished) else None
+            found = [each for each in self.messages[key][-1:] if each.metadata.run_id == tried[1]]
+            reply = found[0] if found else None
+            if isinstance(ending, Finished):
+                reply = self._message(key, ending.reply_id)
             if reply is not None:
                 return AlreadyAnswered(stored, reply)
             if not isinstance(ending, Broken):

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from coachstream.conversation.another_try import AnotherTry
 from coachstream.conversation.errors import ErrorCode, RunNotFound, StorageUnavailable, TurnInProgress
 from coachstream.conversation.events import Chunk, Completed, Event, Failed, LogPoint, Reset
 from coachstream.conversation.ids import run_id
@@ -227,9 +228,10 @@ class Process:
         ended: LogEntry,
         reply: Message | None,
         spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         log = await self._store.read_log(key, of_run)
-        there = await self._call(lambda: self._store.finish_run(key, of_run, ended, reply, spent))
+        there = await self._call(lambda: self._store.finish_run(key, of_run, ended, reply, spent, another_try))
         holder = self._acceptance.producer_of(log)
         if there is None and holder not in (None, self):
             self._acceptance.wrongs.append("a healthy run was closed by an observer")

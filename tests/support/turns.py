@@ -323,6 +323,7 @@ class Stage:
     def __init__(self, model: ScriptedModel | None = None, recall: RecallDouble | None = None) -> None:
         self.store = TurnStoreDouble()
         self.model = model or ScriptedModel()
+        self.fallback: ScriptedModel | None = None
         self.recall = recall
         self.workouts: Recorded[WorkoutLog] | None = None
         self.summaries: Recorded[SummaryRequest] | None = None
@@ -343,6 +344,7 @@ class Stage:
             conversations=self.store,
             memories=self.store,
             model=self.model,
+            fallback_model=self.fallback,
             recall=self.recall,
             clock=FixedDate(),
             workout_builder=self.workouts,
