@@ -17,7 +17,7 @@ from coachstream.conversation.errors import (
     QuotaExceeded,
     TurnInProgress,
 )
-from coachstream.conversation.ids import run_id
+from coachstream.conversation.ids import milliseconds_of, run_id
 from coachstream.conversation.model import ConversationKey, Message, StopReason
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.quotas import QuotaLimits
@@ -446,12 +446,13 @@ class AnotherTryContract(StoreContract):
         """Where nothing is left, it does not begin."""
         quotas = QuotaLimits(turns_per_minute=1)
         request = regenerate(exchange[1])
-        begun = await store.begin_try(KEY, request, None, NEXT_RUN, opened(), quotas)
+        at_once = msgspec.structs.replace(opened(), content=Opened("", at=milliseconds_of(NOW)))
+        begun = await store.begin_try(KEY, request, None, NEXT_RUN, at_once, quotas)
         assert isinstance(begun, RunBegun)
         await finish(store, begun, reply_of(begun))
         again = regenerate(reply_of(begun), "again-2")
         with pytest.raises(QuotaExceeded):
-            await store.begin_try(KEY, again, None, RUN, opened(), quotas)
+            await store.begin_try(KEY, again, None, RUN, at_once, quotas)
         assert await store.unfinished_run(KEY) is None
 
     async def test_an_older_version_can_be_chosen_again(
