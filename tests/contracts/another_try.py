@@ -77,11 +77,12 @@ def reply_of(
     begun: RunBegun, content: str = "Better.", *, run: str = NEXT_RUN, stop: StopReason = StopReason.END_TURN
 ) -> Message:
     """The reply of a run, under the id that it gets."""
-    reply = reply_to(begun.user_message, begun.at + 1, content, stop=stop)
+    reply = reply_to(begun.user_message, 9, content, stop=stop)
+    new_id = f"msg_{begun.at + 1:013d}_{'a' * 9}_assistant"
     continued = begun.another_try.continued_id if begun.another_try else None
     versions = begun.another_try.versions if begun.another_try else 0
     metadata = msgspec.structs.replace(reply.metadata, run_id=run, versions=versions)
-    return msgspec.structs.replace(reply, id=continued or reply.id, metadata=metadata)
+    return msgspec.structs.replace(reply, id=continued or new_id, metadata=metadata)
 
 
 async def finish(store: SeedableStore, begun: RunBegun, reply: Message, run: str = NEXT_RUN) -> Message:

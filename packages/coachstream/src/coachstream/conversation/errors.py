@@ -307,7 +307,7 @@ class TurnInProgress(CoachStreamError):
     code = ErrorCode.TURN_IN_PROGRESS
     sentence = "Your coach is still answering. Your message is saved: send it again after the reply."
 
-    def __init__(self, run_id: str, user_message: Message | None) -> None:
+    def __init__(self, run_id: str, user_message: Message | None = None) -> None:
         """Remember the run, which can be joined or stopped, and the message."""
         super().__init__()
         self.run_id = run_id
@@ -318,10 +318,6 @@ class TryInProgress(TurnInProgress):
     """Another try must wait for the run that writes a reply; nothing of the request is stored."""
 
     sentence = "Your coach is still answering. Please try again after the reply."
-
-    def __init__(self, run_id: str) -> None:
-        """Remember the run, which can be joined or stopped."""
-        super().__init__(run_id, None)
 
 
 class ServerBusy(CoachStreamError):
