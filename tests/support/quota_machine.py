@@ -24,6 +24,7 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from coachstream.conversation.another_try import AnotherTry
 from coachstream.conversation.errors import (
     ConversationNotFound,
     ErrorCode,
@@ -232,13 +233,14 @@ class QuotaProcess(Process):
         ended: LogEntry,
         reply: Message | None,
         spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         run = self._ledger.runs[of_run]
         if run.has_ended is False:
             run.has_ended = None
         if spent is not None and run.is_spent is False:
             run.spent, run.is_spent = spent, None
-        there = await super().finish_run(key, of_run, ended, reply, spent)
+        there = await super().finish_run(key, of_run, ended, reply, spent, another_try)
         run.has_ended = True
         if spent is not None and there is None:
             run.spent, run.is_spent = spent, True

@@ -1,7 +1,7 @@
 """Users, readers, crashes, clock changes and deletions in any order, checked against simple invariants.
 
-The machine sends and retries messages, reads replies, disconnects and reconnects, stops runs, deletes
-conversations, kills lease holders and lets leases expire. A dead lease holder is one whose store no longer
+The machine sends and retries messages, tries the last exchange again, chooses versions, reads replies,
+disconnects and reconnects, stops runs, deletes conversations, kills lease holders and lets leases expire. A dead lease holder is one whose store no longer
 executes its calls.
 
 Each process has its own wall clock, which is wrong and jumps. The monotonic time advances only when no call
@@ -26,7 +26,14 @@ from typing import Any, TypeVar
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from coachstream.conversation.errors import ErrorCode, RunNotFound, StorageUnavailable, TurnInProgress
+from coachstream.conversation.another_try import AnotherTry, TryKind, TryRequest, last_exchange
+from coachstream.conversation.errors import (
+    ErrorCode,
+    NotTheLastExchange,
+    RunNotFound,
+    StorageUnavailable,
+    TurnInProgress,
+)
 from coachstream.conversation.events import Chunk, Completed, Event, Failed, LogPoint, Reset
 from coachstream.conversation.ids import run_id
 from coachstream.conversation.model import Conversation, ConversationKey, Message, Role, StopReason, Usage
@@ -104,26 +111,29 @@ class WrongClock:
 
 
 class Talker:
-    """A model that sends its reply word by word, each when it is released."""
+    """A model that sends its reply word by word, each when it is released; it continues a partial one."""
 
     display_name = "talker"
     usage = Usage()
-    can_continue = False
+    can_continue = True
     is_usable = True
 
     def __init__(self) -> None:
         self.allowed = asyncio.Semaphore(0)
         self.speaking = 0
+        self.most_words = WORDS
 
     async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
         assert deadline > 0
         text = prompt.messages[-1].text.rpartition("\n\n")[2]
         self.speaking += 1
         try:
-            for number in range(WORDS):
+            begins = prompt.said.count(" ")
+            ends = min(WORDS, begins + self.most_words)
+            for number in range(begins, ends):
                 await self.allowed.acquire()
                 yield TextDelta(f"{text}-{number} ")
-            yield ModelStop(StopReason.END_TURN, self.usage)
+            yield ModelStop(StopReason.END_TURN if ends == WORDS else StopReason.MAX_TOKENS, self.usage)
         finally:
             self.speaking -= 1
 
@@ -135,6 +145,7 @@ class Acceptance:
         newest: the greatest accepted message id of each conversation.
         newest_at_opening: the greatest id when a run was opened.
         waiting: the ids of the messages that were stored while a run was unfinished.
+        edits: the ids of the messages that were stored to replace others.
         processes: all processes so far, dead ones included.
         wrongs: the violations found.
     """
@@ -143,6 +154,7 @@ class Acceptance:
         self.newest: dict[ConversationKey, str] = {}
         self.newest_at_opening: dict[str, str] = {}
         self.waiting: defaultdict[str, set[str]] = defaultdict(set)
+        self.edits: set[str] = set()
         self.processes: list[Process] = []
         self.wrongs: list[str] = []
 
@@ -205,6 +217,27 @@ class Process:
             self._acceptance.newest_at_opening[of_run] = self._acceptance.newest.get(key, "")
         return self._unless_dead(result)
 
+    async def begin_try(
+        self,
+        key: ConversationKey,
+        request: TryRequest,
+        user_message: Message | None,
+        of_run: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        self.writers.add(opened.writer)
+        behind = self._acceptance.newest.get(key, "")
+        result = await self._call(
+            lambda: self._store.begin_try(key, request, user_message, of_run, opened, quotas)
+        )
+        if isinstance(result, RunBegun):
+            if user_message is not None and result.user_message.id not in self._acceptance.edits:
+                self._acceptance.edits.add(result.user_message.id)
+                self._acceptance.message(key, result.user_message.id, behind=behind)
+            self._acceptance.newest_at_opening[of_run] = self._acceptance.newest.get(key, "")
+        return self._unless_dead(result)
+
     async def save_waiting_message(
         self, key: ConversationKey, user_message: Message, of_run: str
     ) -> Message | None:
@@ -227,13 +260,15 @@ class Process:
         ended: LogEntry,
         reply: Message | None,
         spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         log = await self._store.read_log(key, of_run)
-        there = await self._call(lambda: self._store.finish_run(key, of_run, ended, reply, spent))
+        there = await self._call(lambda: self._store.finish_run(key, of_run, ended, reply, spent, another_try))
         holder = self._acceptance.producer_of(log)
         if there is None and holder not in (None, self):
             self._acceptance.wrongs.append("a healthy run was closed by an observer")
-        if there is None and reply is not None:
+        is_continued = another_try is not None and another_try.continued_id is not None
+        if there is None and reply is not None and not is_continued:
             self._acceptance.reply(key, of_run, reply.id)
         return self._unless_dead(there)
 
@@ -268,6 +303,7 @@ class Client:
     point: LogPoint | None = None
     ending: Event | None = None
     is_gone: bool = False
+    another_try: TryRequest | None = None
 
     @property
     def shown(self) -> str:
@@ -303,12 +339,15 @@ class RunMachine(RuleBasedStateMachine):
         """The same store, with its calls made in turn."""
         raise NotImplementedError
 
-    @initialize(order=st.integers(0, 2**32 - 1))
-    def begin(self, order: int) -> None:
+    @initialize(order=st.integers(0, 2**32 - 1), is_answered=st.booleans())
+    def begin(self, order: int, is_answered: bool) -> None:
+        """Begin with an empty conversation, or with an exchange that can be tried again."""
         self.random = Random(order)  # noqa: S311 (no secret)
         self.loop = CallsInTurnLoop(self.random)
         self.calls = self.loop.calls
         self.clients: list[Client] = []
+        self.tries: list[tuple[TryRequest, str]] = []
+        self.seen: set[str] = set()
         self.deleted: list[ConversationKey] = []
         self.acceptance = Acceptance()
         self.store = self.look(self.open_store)
@@ -316,6 +355,8 @@ class RunMachine(RuleBasedStateMachine):
         self.look(lambda: self.store.put_coach(USER, COACH, {"coach_name": "Mara"}))
         self._create()
         self.model = Talker()
+        if is_answered:
+            self._send_once_more("m0", "c-0")
 
     def _create(self) -> None:
         self.key = ConversationKey(USER, COACH, f"conv-{len(self.deleted)}")
@@ -378,8 +419,55 @@ class RunMachine(RuleBasedStateMachine):
 
     def _request(self, client: Client) -> TurnRequest:
         return TurnRequest(
-            client.key, client.text, self.loop.time() + WITHIN_S, client_message_id=client.name, streamed=True
+            client.key,
+            client.text,
+            self.loop.time() + WITHIN_S,
+            client_message_id=client.name,
+            streamed=True,
+            another_try=client.another_try,
         )
+
+    @rule(
+        kind=st.sampled_from(TryKind),
+        which=st.integers(0, 9),
+        is_free=st.booleans(),
+        off_s=OFF_S,
+        calls=CALLS,
+    )
+    def try_again(self, kind: TryKind, which: int, is_free: bool, off_s: float, calls: int) -> None:
+        """Try the last exchange again; sometimes an earlier one, or repeat an earlier try."""
+        if is_free:
+            self.finish()
+        messages = self._messages()
+        named = [m for m in messages if (m.role is Role.USER) == (kind is TryKind.REPLACE)]
+        if which >= 8 and self.tries:  # noqa: PLR2004
+            request, text = self.tries[which % len(self.tries)]
+        elif named:
+            message = named[-1] if which else named[0]
+            request = TryRequest(kind, message.id, f"t-{len(self.tries)}")
+            text = f"e{len(self.tries)}"
+            if kind is not TryKind.REPLACE:
+                [text] = [m.content for m in messages if m.id == message.metadata.reply_to]
+            self.tries.append((request, text))
+        else:
+            return
+        client = Client(self.key, text, request.client_message_id, self.process(off_s), another_try=request)
+        self._read(client, events_of(run_turn, self._request(client), self.parts(client.process), SETTINGS))
+        self.settle(calls)
+
+    @rule(which=st.integers(0, 9), off_s=OFF_S)
+    def choose(self, which: int, off_s: float) -> None:
+        """Choose a version of the last exchange."""
+        last = last_exchange(self._messages())
+        if last is None or last.reply is None:
+            return
+        reply_id = last.reply.id
+        versions = self.look(partial(self.store.load_versions, self.key, reply_id))
+        replies = [version.reply for version in versions if version.reply is not None]
+        assert [reply.id for reply in replies].count(reply_id) == 1
+        with suppress(NotTheLastExchange, TurnInProgress):
+            chosen = replies[which % len(replies)].id
+            self.run(self.process(off_s).choose_version(self.key, reply_id, chosen))
 
     def _read(self, client: Client, events: AsyncGenerator[Event, None]) -> None:
         async def read() -> None:
@@ -397,6 +485,18 @@ class RunMachine(RuleBasedStateMachine):
             self.model.allowed.release()
         self.settle(calls)
 
+    @rule(most_words=st.sampled_from([WORDS, 1, 3]))
+    def cut_off(self, most_words: int) -> None:
+        """Let replies end at a maximum length from now on."""
+        self.model.most_words = most_words
+
+    @rule()
+    def finish(self) -> None:
+        """Let the model finish what it writes, and begin what comes next; the runs end."""
+        for _ in range(2 * WORDS):
+            self.model.allowed.release()
+        self.run(asyncio.sleep(3 * STEP_S))
+
     @rule(which=st.integers(0, 99), off_s=OFF_S, calls=CALLS)
     def come_again(self, which: int, off_s: float, calls: int) -> None:
         """Let a reader whose connection was cut resume at its position; the reply continues."""
@@ -405,7 +505,15 @@ class RunMachine(RuleBasedStateMachine):
             return
         old = waiting[which % len(waiting)]
         old.is_gone = True
-        client = Client(old.key, old.text, old.name, self.process(off_s), units=old.units, point=old.point)
+        client = Client(
+            old.key,
+            old.text,
+            old.name,
+            self.process(off_s),
+            units=old.units,
+            point=old.point,
+            another_try=old.another_try,
+        )
         assert client.point is not None
         request = ResumeRequest(
             client.key, client.point.run_id, self.loop.time() + WITHIN_S, after=client.point.number
@@ -470,6 +578,8 @@ class RunMachine(RuleBasedStateMachine):
         self.run(self.process(off_s).delete_conversation(self.key))
         here = [client.process.task for client in self.clients if client.key == self.key]
         self.deleted.append(self.key)
+        self.tries.clear()
+        self.seen.clear()
         began_at = self.loop.time()
         self._wait_for(here)
         assert self.loop.time() - began_at < 3, "a deletion ends live runs too late"
@@ -521,6 +631,44 @@ class RunMachine(RuleBasedStateMachine):
                     assert message.content == whole
 
     @invariant()
+    def no_version_is_lost_or_doubled(self) -> None:
+        """A message that was in the conversation is in it, or in an older version, and never in both.
+
+        An interrupted reply is replaced by the next one. Of an exchange with versions, one is chosen.
+        """
+        if not hasattr(self, "store"):
+            return
+        line = self._messages()
+        here = {message.id for message in line}
+        older = self._older()
+        assert not here & older.keys()
+        assert self.seen <= here | older.keys(), "lost"
+        self.seen |= {m.id for m in line if m.metadata.stop_reason is not StopReason.INTERRUPTED}
+        conversation = self.look(partial(self.store.get_conversation, self.key))
+        assert conversation.total_messages == len(line)
+        last = last_exchange(line)
+        if last is not None and last.reply is not None and last.reply.metadata.versions:
+            versions = self.look(partial(self.store.load_versions, self.key, last.reply.id))
+            assert len(versions) == last.reply.metadata.versions
+            [chosen] = [version for version in versions if version.is_chosen]
+            assert (chosen.user_message, chosen.reply) == (last.user_message, last.reply)
+
+    def _older(self) -> dict[str, str]:
+        """The texts of all messages of older versions and of failed edits, by their ids."""
+        found: dict[str, str] = {}
+        after: str | None = None
+        while True:
+            page = self.look(partial(self.store.read_records, USER, after=after))
+            for record in page.records:
+                name = record.id.split("#")
+                if record.kind == "coachVersion" and name[1] == self.key.conversation_id:
+                    data = record.data
+                    found[name[2]] = str(data.get("content", data.get("attributes", {}).get("content")))
+            after = page.next
+            if after is None:
+                return found
+
+    @invariant()
     def what_readers_saw_is_true(self) -> None:
         """A reader that got `complete` has the stored text; no reader has seen any text but the model's."""
         # Captured before the store is read, because more text arrives during the read.
@@ -531,15 +679,26 @@ class RunMachine(RuleBasedStateMachine):
             if isinstance(ending, Completed):
                 assert ending.reply.content == shown
                 if client.key == self.key:
-                    assert replies[ending.reply.id].content == shown
+                    stored = replies.get(ending.reply.id) or self.look(
+                        partial(self.store.load_message, self.key, ending.reply.id)
+                    )
+                    assert stored is not None
+                    assert stored.content.startswith(shown)  # it may have been continued
             if isinstance(ending, Failed):
                 expected = {ErrorCode.TURN_IN_PROGRESS, ErrorCode.TURN_INTERRUPTED}
+                expected |= {ErrorCode.NOT_THE_LAST_EXCHANGE}  # also for a retry of a replaced message
+                if client.another_try is not None:
+                    expected.add(ErrorCode.CANNOT_CONTINUE)
                 if client.key in self.deleted:
                     expected.add(ErrorCode.CONVERSATION_NOT_FOUND)
                 assert ending.code in expected, ending
-                if ending.code is ErrorCode.TURN_IN_PROGRESS and client.key == self.key:
-                    [waiting] = [m for m in self._messages() if m.metadata.client_message_id == client.name]
-                    assert ending.user_message == waiting
+                is_busy = ending.code is ErrorCode.TURN_IN_PROGRESS
+                if is_busy and client.another_try is not None:
+                    assert ending.user_message is None
+                elif is_busy and client.key == self.key:
+                    waiting = [m for m in self._messages() if m.metadata.client_message_id == client.name]
+                    assert ending.user_message is not None
+                    assert waiting == [ending.user_message] or ending.user_message.id in self._older()
 
     def _messages(self) -> list[Message]:
         if not hasattr(self, "store"):
@@ -554,11 +713,12 @@ class RunMachine(RuleBasedStateMachine):
                 self._kill(client)
             # A write in progress when its process died is still executed, and looks like a renewal.
             self._wait_for([client.process.task for client in self.clients])
-            self._send_once_more()
+            self._send_once_more("last", "c-last")
             assert self.look(partial(self.store.unfinished_run, self.key)) is None
             self.nothing_happened_that_must_not()
             self.every_message_is_stored_once_and_in_order()
-            stored = {m.content for m in self._messages() if m.role is Role.USER}
+            self.no_version_is_lost_or_doubled()
+            stored = {m.content for m in self._messages() if m.role is Role.USER} | set(self._older().values())
             for client in self.clients:
                 assert client.point is None or client.key != self.key or client.text in stored, "lost"
         finally:
@@ -566,9 +726,9 @@ class RunMachine(RuleBasedStateMachine):
             self.look(self.loop.shutdown_default_executor)
             self.loop.close()
 
-    def _send_once_more(self) -> None:
-        """Send one more message, which closes a dead run, whatever its process's clock, and gets a reply."""
-        client = Client(self.key, "last", "c-last", self.process(-7_200.0))
+    def _send_once_more(self, text: str, name: str) -> None:
+        """Send a message, which closes a dead run, whatever its process's clock, and gets a reply."""
+        client = Client(self.key, text, name, self.process(-7_200.0))
         for _ in range(WORDS):
             self.model.allowed.release()
 

@@ -88,6 +88,7 @@ class Turns:
                 deadline=deadline - self._services.store_timeout_s,
                 time_zone=request.time_zone,
                 policy=request.policy,
+                another_try=request.another_try,
             )
 
     async def resume(self, request: ResumeRequest, *, report: TakeReport | None = None) -> TurnReader | None:
@@ -135,7 +136,7 @@ class Turns:
         opener = run_opener(dependencies, self._services.turn_settings)
         async with asyncio.timeout(STORE_ATTEMPTS * self._services.store_timeout_s):
             return await opener.is_finished_at(
-                request.key, request.after, new_user_message(request, dependencies)
+                request.key, request.after, new_user_message(request, dependencies), request.another_try
             )
 
     async def stop(self, key: ConversationKey, run_id: str) -> StopResult:

@@ -46,6 +46,8 @@ class ErrorCode(StrEnum):
     TURN_IN_PROGRESS = "TURN_IN_PROGRESS"
     MESSAGE_WITHDRAWN = "MESSAGE_WITHDRAWN"
     IDEMPOTENCY_MISMATCH = "IDEMPOTENCY_MISMATCH"
+    NOT_THE_LAST_EXCHANGE = "NOT_THE_LAST_EXCHANGE"
+    CANNOT_CONTINUE = "CANNOT_CONTINUE"
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     SERVER_BUSY = "SERVER_BUSY"
     TURN_INTERRUPTED = "TURN_INTERRUPTED"
@@ -299,13 +301,14 @@ class TurnInProgress(CoachStreamError):
 
     Attributes:
         run_id: the run that writes the reply.
-        user_message: the stored message. Its turn begins when it is sent again after that run has ended.
+        user_message: the stored message. Its turn begins when it is sent again after that run has ended. None
+            for another try at an exchange, which is not stored.
     """
 
     code = ErrorCode.TURN_IN_PROGRESS
     sentence = "Your coach is still answering. Your message is saved: send it again after the reply."
 
-    def __init__(self, run_id: str, user_message: Message) -> None:
+    def __init__(self, run_id: str, user_message: Message | None = None) -> None:
         """Remember the run, which can be joined or stopped, and the message."""
         super().__init__()
         self.run_id = run_id
@@ -318,6 +321,12 @@ class MessageWithdrawn(CoachStreamError):
     code = ErrorCode.MESSAGE_WITHDRAWN
     sentence = "This message was withdrawn."
     retryable = False
+
+
+class TryInProgress(TurnInProgress):
+    """Another try must wait for the run that writes a reply; nothing of the request is stored."""
+
+    sentence = "Your coach is still answering. Please try again after the reply."
 
 
 class ServerBusy(CoachStreamError):
@@ -340,6 +349,26 @@ class IdempotencyMismatch(RequestError):
 
     code = ErrorCode.IDEMPOTENCY_MISMATCH
     sentence = "A message that was sent cannot be changed. Please send a new one."
+
+
+class NotTheLastExchange(RequestError):
+    """Only a conversation's last exchange can be tried again, and it is another one by now; nothing changed.
+
+    Another device may have gone on. Load the conversation again.
+    """
+
+    code = ErrorCode.NOT_THE_LAST_EXCHANGE
+    sentence = "The conversation has gone on. Only its last message and the reply to it can be changed."
+
+
+class CannotContinue(RequestError):
+    """`continue` names a reply that is whole, or the model cannot continue a reply; nothing changed.
+
+    A reply can be continued if it was stopped, interrupted or cut off at its maximum length.
+    """
+
+    code = ErrorCode.CANNOT_CONTINUE
+    sentence = "This reply cannot be continued. You can ask for another one instead."
 
 
 class QuotaExceeded(CoachStreamError):

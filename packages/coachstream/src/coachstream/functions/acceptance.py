@@ -101,6 +101,7 @@ def turn_request(accepted: Accepted, message: NewMessage, services: Services) ->
         after=cursor_of(event).newest if route.resource is Resource.STREAM else None,
         time_zone=message.time_zone,
         policy=message.policy or _default_policy(route.resource, services),
+        another_try=message.another_try,
     )
 
 

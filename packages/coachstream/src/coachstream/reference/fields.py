@@ -55,6 +55,9 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "clientMessageId": "The idempotency key that the client sent with the message.",
         "replyTo": "The id of the user message that the reply answers.",
         "guardrailWarning": "`true` for a reply that a guardrail flagged and kept; absent otherwise.",
+        "versions": (
+            "How many versions of its exchange are kept, counting this one; absent if there is no other."
+        ),
     },
     frames.MessageFrame: {
         "id": "Sorts by time within the conversation, as a string.",
@@ -224,6 +227,15 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "error": "The existing function's sentence for the error, if any; otherwise `details.message`.",
         "details": "Details in addition to the existing function's contract.",
     },
+    conversations.VersionsBody: {
+        "success": _SUCCESS,
+        "versions": "All versions, oldest first.",
+    },
+    conversations.VersionBody: {
+        "userMessage": "The user message of the version.",
+        "aiMessage": "The reply; absent for a message that was edited before it had one.",
+        "isChosen": "Whether the conversation has this version.",
+    },
     run_requests.RunStartedBody: {
         "runId": _RUN_ID,
         "eventsUrl": "Where an `EventSource` reads the run: relative to the request's URL, with a ticket.",
@@ -236,7 +248,7 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         ),
     },
     request_body.MessageBody: {
-        "userResponse": _MESSAGE,
+        "userResponse": f"{_MESSAGE} Required, except with `regenerate` and `continue`.",
         "messageTimestamp": (
             "When the user wrote it: an ISO 8601 date and time, joined by `T`, with a zone, from 1970, as "
             "Python's `datetime.fromisoformat` reads it. The basic and week formats are accepted as well; a "
@@ -245,14 +257,21 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         ),
         "clientMessageId": (
             "Idempotency key: send the same one when you send the message again. 1 to 64 characters of "
-            "`A-Za-z0-9_-`. `null` counts as absent."
+            "`A-Za-z0-9_-`. `null` counts as absent. Required for another try, whose key it is."
         ),
         "userTimezone": _TIME_ZONE,
         "policy": (
             "What happens if another reply is being written. `enqueue`: the message is stored, and answered "
             "afterwards. `reject`: it is stored and refused with `TURN_IN_PROGRESS`. `interrupt`: that reply "
             "is stopped; messages that are queued already are answered before this one. `null` or absent: "
-            "`COACHSTREAM_TURN_POLICY`, but for `send-message`, `reject` instead of `enqueue`."
+            "`COACHSTREAM_TURN_POLICY`, but for `send-message`, `reject` instead of `enqueue`. "
+            "Another try has none: it is refused with `TURN_IN_PROGRESS`."
+        ),
+        "regenerate": "The id of the last reply: write another one. There is no `userResponse`.",
+        "replaces": "The id of the last user message: `userResponse` replaces it, and gets a reply.",
+        "continue": (
+            "The id of the last reply, if it was stopped, interrupted or cut off at its maximum length: go on "
+            "where it ends. There is no `userResponse`."
         ),
     },
     ai_sdk.AiSdkBody: {

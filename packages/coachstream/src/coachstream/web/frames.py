@@ -34,13 +34,17 @@ from coachstream.web.quotas import QuotaFrame, quota_frame, quota_frames
 
 
 class MessageMetadataFrame(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What is known of a message besides its text."""
+    """What is known of a message besides its text.
+
+    `versions` is on a reply whose exchange has several versions: how many are kept, counting this one.
+    """
 
     model: str | None = None
     stop_reason: str | None = None
     client_message_id: str | None = None
     reply_to: str | None = None
     guardrail_warning: bool = False
+    versions: int = 0
 
 
 class MessageFrame(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -299,6 +303,7 @@ def _metadata_frame(metadata: MessageMetadata) -> MessageMetadataFrame | None:
         client_message_id=metadata.client_message_id,
         reply_to=metadata.reply_to,
         guardrail_warning=metadata.stop_reason is StopReason.GUARDRAIL_WARNING,
+        versions=metadata.versions,
     )
     return None if frame == MessageMetadataFrame() else frame
 

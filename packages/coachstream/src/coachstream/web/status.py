@@ -41,6 +41,8 @@ HTTP_STATUS: dict[ErrorCode, int] = {
     ErrorCode.TURN_IN_PROGRESS: 409,
     ErrorCode.MESSAGE_WITHDRAWN: 410,
     ErrorCode.IDEMPOTENCY_MISMATCH: 409,
+    ErrorCode.NOT_THE_LAST_EXCHANGE: 409,
+    ErrorCode.CANNOT_CONTINUE: 409,
     ErrorCode.QUOTA_EXCEEDED: 429,
     ErrorCode.SERVER_BUSY: 503,
     ErrorCode.TURN_INTERRUPTED: 503,

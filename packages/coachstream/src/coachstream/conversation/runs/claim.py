@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from coachstream.conversation.another_try import AnotherTry
 from coachstream.conversation.events import LogPoint
 from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import ConversationKey, Message
@@ -28,6 +29,7 @@ class RunClaim(msgspec.Struct, frozen=True):
         writer: the id of this lease holder in the log.
         opened_at: `Opened.at`: the time in the reply's id must be later.
         time_zone: `Opened.time_zone`.
+        another_try: `Opened.another_try`.
     """
 
     key: ConversationKey
@@ -40,6 +42,7 @@ class RunClaim(msgspec.Struct, frozen=True):
     writer: str
     opened_at: int
     time_zone: str | None = None
+    another_try: AnotherTry | None = None
 
     @property
     def point(self) -> LogPoint:
@@ -77,11 +80,12 @@ def claim_of(key: ConversationKey, run_id: str, begun: RunBegun, opened: LogEntr
         user_message=begun.user_message,
         is_first_attempt=begun.is_first_attempt,
         epoch=opened.epoch,
-        last=opened.number,
-        said="",
+        last=opened.number + 1 if begun.said else opened.number,
+        said=begun.said,
         writer=opened.writer,
         opened_at=begun.at,
         time_zone=time_zone,
+        another_try=begun.another_try,
     )
 
 

@@ -104,7 +104,8 @@ class RunCloser:
     async def close(self, key: ConversationKey, run_id: str, state: RunState | None) -> None:
         """End a run with the text in its log; do nothing if another process has written in the meantime.
 
-        If a stop was requested, the text is the complete reply. Otherwise the reply is interrupted.
+        If a stop was requested, the text is the complete reply. Otherwise the reply is interrupted. Another
+        try without a complete reply leaves none.
         """
         last = _MISSING_LOG_END if state is None else state.last
         if state is not None and state.ending is not None:
@@ -117,19 +118,26 @@ class RunCloser:
             writer=secrets.token_hex(8),
             content=_ending(reply),
         )
+        another_try = None if state is None else state.opened.another_try
         try:
-            there = await self._store.finish_run(key, run_id, entry, reply)
+            there = await self._store.finish_run(key, run_id, entry, reply, another_try=another_try)
         except RunNotFound:
             return  # it was already closed or finished, and its log has expired
         if there is None:
             logger.warning("Closed a run whose lease holder had died")
 
     def _reply(self, run_id: str, state: RunState) -> Message | None:
-        if is_blank(state.text) and not state.is_stop_asked:
+        another_try = state.opened.another_try
+        if another_try is None:
+            is_none = is_blank(state.text) and not state.is_stop_asked
+        else:
+            is_none = is_blank(state.text) or not state.is_stop_asked
+        if is_none:
             return None
+        continued_id = None if another_try is None else another_try.continued_id
         after_all_others = reply_time(state.opened.at)
         return Message(
-            id=message_id(after_all_others, Role.ASSISTANT, self._random_below),
+            id=continued_id or message_id(after_all_others, Role.ASSISTANT, self._random_below),
             role=Role.ASSISTANT,
             content=beginning_of(state.text, most_bytes=LONGEST_REPLY_BYTES),
             timestamp=min(after_all_others, to_milliseconds(self._clock.now())),
@@ -138,6 +146,7 @@ class RunCloser:
                 stop_reason=StopReason.STOPPED if state.is_stop_asked else StopReason.INTERRUPTED,
                 reply_to=state.opened.user_message_id,
                 run_id=run_id,
+                versions=0 if another_try is None else another_try.versions,
             ),
         )
 

@@ -10,7 +10,14 @@ from enum import StrEnum
 
 import msgspec
 
-from coachstream.conversation.errors import ContentFiltered, RunNotFound, TurnInProgress
+from coachstream.conversation.another_try import TryKind, TryRequest
+from coachstream.conversation.errors import (
+    CannotContinue,
+    ContentFiltered,
+    RunNotFound,
+    TryInProgress,
+    TurnInProgress,
+)
 from coachstream.conversation.events import LogPoint
 from coachstream.conversation.ids import id_after, milliseconds_of
 from coachstream.conversation.model import (
@@ -72,12 +79,24 @@ class QueuePlace(msgspec.Struct, frozen=True):
 class RunOpener:
     """Opens, joins and stops runs.
 
+    Args:
+        can_continue: whether this process's model can continue a partial reply.
+
     Attributes:
         has_waited: whether another run ended before this one was opened, so that anything read from the
             conversation before is out of date.
     """
 
-    def __init__(self, store: RunStore, clock: Clock, closer: RunCloser, settings: RunSettings) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        clock: Clock,
+        closer: RunCloser,
+        settings: RunSettings,
+        *,
+        can_continue: bool = False,
+    ) -> None:
+        self._can_continue = can_continue
         self._store = store
         self._clock = clock
         self._closer = closer
@@ -94,8 +113,11 @@ class RunOpener:
         has_producer: bool = True,
         time_zone: str | None = None,
         policy: TurnPolicy | None = None,
+        another_try: TryRequest | None = None,
     ) -> RunClaim | LogPoint | RunQueued | AlreadyAnswered:
         """Store the message unless it is stored, and open or queue a run for it unless it has one.
+
+        With `another_try`, try the last exchange again instead; the message is used if it replaces another.
 
         Args:
             key: the conversation.
@@ -115,19 +137,31 @@ class RunOpener:
         Raises:
             TurnInProgress: by policy, because a run for another message is alive, or may be; or because the
                 queue is full. This message is stored.
+            TryInProgress: another try must wait for a run, or for the queue; nothing of it is stored.
             MessageWithdrawn: it was queued and withdrawn.
             IdempotencyMismatch, QuotaExceeded: as `RunStore.begin_run`.
+            NotTheLastExchange, CannotContinue: as `RunStore.begin_try`.
             ConversationNotFound, StorageUnavailable: as the store does.
         """
         message = message_now()
-        earlier = await find_earlier(self._store, self._clock, key, message)
+        if another_try is not None and another_try.kind is TryKind.CONTINUE and not self._can_continue:
+            raise CannotContinue("the model cannot continue a reply")
+        earlier = None
+        if another_try is None:
+            earlier = await find_earlier(self._store, self._clock, key, message)
         writer = secrets.token_hex(8)
         while True:
             now = milliseconds_of(self._clock.now())
             opened = self._opened(message, writer, at=now, has_producer=has_producer, time_zone=time_zone)
-            result = await self._store.begin_run(
-                key, earlier or message, run_id, opened, self._settings.quotas
-            )
+            if another_try is None:
+                result = await self._store.begin_run(
+                    key, earlier or message, run_id, opened, self._settings.quotas
+                )
+            else:
+                replacing = message if another_try.kind is TryKind.REPLACE else None
+                result = await self._store.begin_try(
+                    key, another_try, replacing, run_id, opened, self._settings.quotas
+                )
             match result:
                 case RunBegun():
                     return claim_of(key, run_id, result, opened)
@@ -137,10 +171,16 @@ class RunOpener:
                     return result
                 case ConversationBusy():
                     joined: LogPoint | RunQueued | None
-                    if (policy or self._settings.policy) is TurnPolicy.REJECT and not result.is_idle:
-                        joined = await self._with_busy(key, earlier or message, result, deadline)
+                    how = policy or self._settings.policy
+                    if another_try is not None and result.is_idle:
+                        raise TryInProgress(result.run_id)
+                    if another_try is not None or (how is TurnPolicy.REJECT and not result.is_idle):
+                        joined = await self._with_busy(
+                            *(key, earlier or message, result, deadline),
+                            is_another_try=another_try is not None,
+                        )
                     else:
-                        place = QueuePlace(run_id, time_zone, policy or self._settings.policy)
+                        place = QueuePlace(run_id, time_zone, how)
                         joined = await self._queue(key, earlier or message, result, place)
                     if joined is not None:
                         return joined
@@ -156,6 +196,7 @@ class RunOpener:
         deadline: float,
         time_zone: str | None = None,
         policy: TurnPolicy | None = None,
+        another_try: TryRequest | None = None,
     ) -> str:
         """Like `open`, for a message whose first reader will produce the reply; returns the run's id.
 
@@ -169,6 +210,7 @@ class RunOpener:
             has_producer=False,
             time_zone=time_zone,
             policy=policy,
+            another_try=another_try,
         )
         if isinstance(opened, RunClaim):
             return run_id
@@ -186,11 +228,16 @@ class RunOpener:
         await self._store.append(key, run_id, msgspec.structs.replace(beginning, number=1, content=ending))
         return run_id
 
-    async def is_finished_at(self, key: ConversationKey, point: LogPoint, message: Message) -> bool:
+    async def is_finished_at(
+        self, key: ConversationKey, point: LogPoint, message: Message, another_try: TryRequest | None = None
+    ) -> bool:
         """Whether a reader that has everything up to `point` has the complete reply to its message."""
         state = RunState.of(await self._store.read_log(key, point.run_id))
         if state is None or not isinstance(state.ending, Finished) or point.number < state.last.number:
             return False
+        if another_try is not None:
+            begun = state.opened.another_try
+            return begun is not None and begun.client_message_id == another_try.client_message_id
         user_message = await self._store.load_message(key, state.opened.user_message_id)
         if user_message is None:
             return False
@@ -285,12 +332,19 @@ class RunOpener:
         return queued
 
     async def _with_busy(
-        self, key: ConversationKey, message: Message, busy: ConversationBusy, deadline: float
+        self,
+        key: ConversationKey,
+        message: Message,
+        busy: ConversationBusy,
+        deadline: float,
+        *,
+        is_another_try: bool,
     ) -> LogPoint | None:
         """Join the run, wait for its end, or close it; None if the conversation may be free now.
 
         Raises:
-            TurnInProgress: the run is alive, or there is no time left to find out; the message is stored.
+            TurnInProgress: the run is alive, or there is no time left to find out; the message is stored,
+                unless it is another try.
         """
         lease = LeaseWatch(self._clock, self._settings)
         entries: list[LogEntry] = []
@@ -315,6 +369,8 @@ class RunOpener:
             if await self._is_run_of(message, state, key, busy):
                 return LogPoint(busy.run_id, 0)
             if lease.is_alive or self._clock.monotonic() + pause_s > deadline:
+                if is_another_try:
+                    raise TryInProgress(busy.run_id)
                 await self._store_waiting(key, message, state, busy)
                 return None
             await asyncio.sleep(pause_s)
@@ -342,7 +398,7 @@ class RunOpener:
         user_message_id = state.opened.user_message_id
         if busy.user_message is not None:
             return busy.user_message.id == user_message_id
-        if message.metadata.client_message_id is not None:
+        if message.metadata.client_message_id is not None or state.opened.another_try is not None:
             return False
         earlier = await self._store.load_message(key, user_message_id)
         return earlier is not None and earlier.content == message.content and is_recent(earlier, self._clock)

@@ -226,6 +226,7 @@ class RunWatcher:
             writer=entry.writer,
             opened_at=state.opened.at,
             time_zone=state.opened.time_zone,
+            another_try=state.opened.another_try,
         )
 
     async def _user_message(self) -> Message | None:

@@ -129,7 +129,13 @@ def new_user_message(request: TurnRequest, dependencies: TurnDependencies) -> Me
 def run_opener(dependencies: TurnDependencies, settings: TurnSettings) -> RunOpener:
     """Create the opener, which opens and stops runs."""
     closer = run_closer(dependencies, settings)
-    return RunOpener(dependencies.runs, dependencies.clock, closer, settings.runs)
+    return RunOpener(
+        dependencies.runs,
+        dependencies.clock,
+        closer,
+        settings.runs,
+        can_continue=dependencies.model.can_continue,
+    )
 
 
 def run_closer(dependencies: TurnDependencies, settings: TurnSettings) -> RunCloser:
@@ -245,7 +251,9 @@ class _Turn(ABC):
         """The events that attach the reader to a run."""
         return (Attached(point),)
 
-    async def _produce(self, claim: RunClaim, load: ContextLoad) -> Ending | None:
+    async def _produce(
+        self, claim: RunClaim, load: ContextLoad, first: Sequence[Event] | None = None
+    ) -> Ending | None:
         self._is_only_reader = False
         reply = Reply(
             claim,
@@ -258,7 +266,7 @@ class _Turn(ABC):
             may_release=self._may_release,
         )
         try:
-            return await reply.produce(load, first=self._attaching(claim.point))
+            return await reply.produce(load, first=self._attaching(claim.point) if first is None else first)
         except RunLost:
             logger.warning("Another process took over or ended the run; the reader follows it")
         self._deadline.lift_interruption()
@@ -354,6 +362,7 @@ class _MessageTurn(_Turn):
 
     async def _attempt(self) -> Ending | None:
         new_message = partial(new_user_message, self._request, self._dependencies)
+        another_try = self._request.another_try
         opener = run_opener(self._dependencies, self._settings)
         opening = asyncio.create_task(
             opener.open(
@@ -363,12 +372,15 @@ class _MessageTurn(_Turn):
                 deadline=self._deadline.save_at,
                 time_zone=self._request.time_zone,
                 policy=self._request.policy,
+                another_try=another_try,
             )
         )
         opened: RunClaim | LogPoint | RunQueued | AlreadyAnswered | None = None
         try:
             async with AsyncExitStack() as loading:
-                load = await loading.enter_async_context(self._load(self._request.text))
+                load: ContextLoad | None = None
+                if another_try is None:
+                    load = await loading.enter_async_context(self._load(self._request.text))
                 # Shielded, because a run that is being opened when the turn ends must still be closed.
                 opened = await self._deadline.bound(asyncio.shield(opening))
                 has_waited = opener.has_waited
@@ -380,10 +392,10 @@ class _MessageTurn(_Turn):
                         return found
                     opened, has_waited = found, True
                 if isinstance(opened, RunClaim):
-                    if has_waited:
+                    if load is None or has_waited:
                         await loading.aclose()
-                        load = await loading.enter_async_context(self._load(self._request.text))
-                    return await self._produce(opened, load)
+                        load = await loading.enter_async_context(self._load(opened.user_message.content))
+                    return await self._produce(opened, load, self._beginning(opened))
         finally:
             if opened is None:
                 await run_shielded(self._close_what_opens(opening))
@@ -392,6 +404,13 @@ class _MessageTurn(_Turn):
         with _of_unfinished_run():
             watcher = await self._open_for_reader(opened.run_id)
         return await self._join(watcher)
+
+    def _beginning(self, claim: RunClaim) -> Sequence[Event]:
+        """The first events of a new run: one that continues a reply begins with its text."""
+        if not claim.said:
+            return self._attaching(claim.point)
+        attached = self._attaching(LogPoint(claim.run_id, claim.last - 1))
+        return (*attached, Chunk(claim.said, 0, claim.point))
 
     async def _join(self, watcher: RunWatcher) -> Ending | None:
         for event in self._attaching(watcher.point):

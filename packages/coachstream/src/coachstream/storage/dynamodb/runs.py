@@ -30,9 +30,12 @@ from datetime import datetime
 
 import msgspec
 
+from coachstream.conversation.another_try import AnotherTry, TryRequest, Version
 from coachstream.conversation.errors import (
     ConversationNotFound,
+    IdempotencyMismatch,
     MessageWithdrawn,
+    NotTheLastExchange,
     RunNotFound,
     StorageUnavailable,
 )
@@ -62,6 +65,7 @@ from coachstream.storage.dynamodb.keys import (
     messages_prefix,
     partition,
     unfinished_run_key,
+    version_key,
 )
 from coachstream.storage.dynamodb.log_items import is_of_coach
 from coachstream.storage.dynamodb.mirror import Mirror
@@ -79,7 +83,14 @@ from coachstream.storage.dynamodb.requests import (
     item_of,
 )
 from coachstream.storage.dynamodb.run_logs import RunLogs
-from coachstream.storage.dynamodb.table_client import Range, Step, TableClient, TransactionCancelled
+from coachstream.storage.dynamodb.table_client import (
+    Range,
+    Step,
+    StepName,
+    TableClient,
+    TransactionCancelled,
+)
+from coachstream.storage.dynamodb.tries import Tries, is_key_of_try
 from coachstream.storage.dynamodb.unfinished_runs import (
     UnfinishedRun,
     advancing,
@@ -112,6 +123,7 @@ class DynamoDbRuns:
         self._quotas = Quotas(table, self._logs)
         self._mirror = mirror
         self._now = now
+        self._tries = Tries(table, self._reply_index, self._logs, self._quotas, now=now)
 
     async def begin_run(
         self,
@@ -145,6 +157,28 @@ class DynamoDbRuns:
                 first = as_stored(opened, user_message.id, is_first_attempt=True, newest_id=user_message.id)
                 return RunBegun(user_message, is_first_attempt=True, at=opened_at(first))
         raise Contended("a run could not begin because of contention with other runs")
+
+    async def begin_try(
+        self,
+        key: ConversationKey,
+        request: TryRequest,
+        user_message: Message | None,
+        run_id: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        """Open a run that tries the last exchange again (see `RunStore`): four reads and a transaction."""
+        return await self._tries.begin(key, request, user_message, run_id, opened, quotas)
+
+    async def choose_version(self, key: ConversationKey, reply_id: str, version_id: str) -> None:
+        """Make an older version of the last exchange the chosen one (see `RunStore`)."""
+        chosen = await self._tries.choose(key, reply_id, version_id)
+        if self._mirror is not None and chosen is not None:
+            await self._mirror.show(key, chosen.reply, older_ids=chosen.older_ids)
+
+    async def load_versions(self, key: ConversationKey, message_id: str) -> Sequence[Version]:
+        """The versions of a message's exchange (see `ConversationStore`): three queries."""
+        return await self._tries.versions(key, message_id)
 
     async def save_waiting_message(
         self, key: ConversationKey, user_message: Message, run_id: str
@@ -198,18 +232,19 @@ class DynamoDbRuns:
         ended: LogEntry,
         reply: Message | None,
         spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         """Append the last entry, save the reply, and release the conversation (see `RunStore`)."""
         conversation_key(key)
         try:
-            there = await self._finish(key, run_id, ended, reply, spent)
+            there = await self._finish(key, run_id, ended, reply, spent, another_try)
         except ConversationNotFound:
             await self._logs.forget(key, run_id)
             raise
         if there is not None and not is_repeated(ended, there):
             return there
         if self._mirror is not None and reply is not None:
-            await self._mirror.show(key, reply)
+            await self._mirror.show(key, reply, older_ids=another_try.older_ids if another_try else ())
         return None
 
     async def unfinished_run(self, key: ConversationKey) -> str | None:
@@ -229,7 +264,7 @@ class DynamoDbRuns:
         await self._quotas.set_own_limits(user_id, own)
 
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
-        """A message that a run saved; None if it does not exist."""
+        """A message that a run saved; one of an older version costs a second read."""
         try:
             conversation_key(key)
         except ConversationNotFound:
@@ -237,6 +272,8 @@ class DynamoDbRuns:
         if not is_name(message_id):
             return None
         item = await self._table.get(message_key(key, message_id))
+        if item is None:
+            item = await self._table.get(version_key(key, message_id))
         if item is None or not is_of_coach(as_record(item.get("attributes")), key):
             return None
         return message_of(item)
@@ -292,6 +329,8 @@ class DynamoDbRuns:
             reply = await self.load_message(key, indexed.reply_id)
             if reply is not None:
                 return AlreadyAnswered(stored, reply)
+        if indexed is not None and indexed.is_replaced:
+            raise NotTheLastExchange
         if there is None or there.queue.first_run_id is None:
             looked_up = there is not None and there.newest_id is None
             # The new message's id was greater than all others, unless that condition failed.
@@ -382,17 +421,28 @@ class DynamoDbRuns:
         }
 
     async def _finish(
-        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None, spent: Spent | None
+        self,
+        key: ConversationKey,
+        run_id: str,
+        ended: LogEntry,
+        reply: Message | None,
+        spent: Spent | None,
+        another_try: AnotherTry | None,
     ) -> LogEntry | None:
         """Finish the run; return None on success, else the existing entry with the number."""
-        free: Write | None = freeing(key, run_id, reply, spent)
+        is_continued = another_try is not None and another_try.continued_id is not None
+        free: Write | None = freeing(key, run_id, None if is_continued else reply, spent)
         earlier: IndexedReply | None = None
         for _ in range(MOST_ATTEMPTS):
-            writes = {
-                Step.ENTRY: self._logs.put_entry(key, run_id, ended),
-                **self._saving(key, reply, earlier),
-                **_using_up(key, spent),
-            }
+            writes: dict[str, Write] = {Step.ENTRY: self._logs.put_entry(key, run_id, ended)}
+            if another_try is None or reply is None:
+                writes |= self._saving(key, reply, earlier)
+            else:
+                writes[Step.CONVERSATION] = self._counting(
+                    key, reply, added=int(another_try.reply_id is None)
+                )
+                writes |= await self._tries.finishing(key, another_try, reply)
+            writes |= _using_up(key, spent)
             if free is not None:
                 writes[Step.UNFINISHED_RUN] = free
             try:
@@ -405,7 +455,7 @@ class DynamoDbRuns:
                         return there
                 if Step.UNFINISHED_RUN in cancelled.failed:
                     free = await self._otherwise_free(cancelled, key, run_id, spent)
-                if Step.MESSAGE in cancelled.failed:
+                if Step.MESSAGE in cancelled.failed and another_try is None:
                     reply = None  # it is already stored and counted
                 elif Step.REPLY_INDEX in cancelled.failed:
                     earlier = await self._indexed_reply_there(cancelled, key, reply)
@@ -454,7 +504,7 @@ class DynamoDbRuns:
             )
         return writes
 
-    async def _transact(self, key: ConversationKey, writes: Mapping[Step, Write]) -> None:
+    async def _transact(self, key: ConversationKey, writes: Mapping[StepName, Write]) -> None:
         """Execute one transaction on a conversation; repair the counter if it cannot be incremented.
 
         Raises:
@@ -469,7 +519,7 @@ class DynamoDbRuns:
             await repair_counter(self._table, conversation_key(key), "totalMessages", counted_list="messages")
             await self._transact_once(writes)
 
-    async def _transact_once(self, writes: Mapping[Step, Write]) -> None:
+    async def _transact_once(self, writes: Mapping[StepName, Write]) -> None:
         try:
             await self._table.transact(writes)
         except TransactionCancelled as cancelled:
@@ -496,7 +546,7 @@ class DynamoDbRuns:
         """The message as saved by an earlier attempt.
 
         Raises:
-            IdempotencyMismatch: it has another text.
+            IdempotencyMismatch: it has another text, or its idempotency key is that of another try.
             MessageWithdrawn: it was deleted.
         """
         message_id, client_id = message.id, message.metadata.client_message_id
@@ -505,6 +555,8 @@ class DynamoDbRuns:
             claim = claim or await self._table.get(message_claim_key(key, client_id)) or {}
             if claim.get(WITHDRAWN) is True:
                 raise MessageWithdrawn
+            if is_key_of_try(claim):
+                raise IdempotencyMismatch
             message_id = as_text(claim.get("messageId")) or message_id
         item = cancelled.existing.get(Step.MESSAGE)
         if item is not None and message_id == message.id:

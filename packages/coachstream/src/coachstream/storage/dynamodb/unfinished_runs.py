@@ -122,6 +122,23 @@ def taking(key: ConversationKey, run_id: str, newest_id: str, *, looked_up: bool
     )
 
 
+def taking_after(key: ConversationKey, run_id: str, newest_id: str, *, known: str | None) -> Update:
+    """Like `taking`, if no message was stored, and no version chosen, since the item had a newest id or none."""
+    taken = taking(key, run_id, newest_id, looked_up=known is None)
+    if known is None:
+        return taken
+    condition, values = f"{_IS_FREE} AND #newestId = :known", {**taken.values, ":known": known}
+    return msgspec.structs.replace(taken, condition=condition, values=values)
+
+
+def noting_choice(key: ConversationKey, newest_id: str, *, known: str | None) -> Update:
+    """The write that makes others find out that a version was chosen, on the same condition."""
+    is_same = "attribute_not_exists(#newestId)" if known is None else "#newestId = :known"
+    values = {":coach": key.coach_id, ":newest": newest_id, ":one": 1}
+    values |= {} if known is None else {":known": known}
+    return Update(unfinished_run_key(key), "SET #newestId = :newest", f"{_IS_FREE} AND {is_same}", values)
+
+
 def bound_after(newest_id: str) -> str:
     """An upper bound that is greater than another one, and than every id of its millisecond."""
     return first_message_id(moment_of((time_in(newest_id) or 0) + 1))

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
+from coachstream.conversation.another_try import AnotherTry, TryRequest, Version
 from coachstream.conversation.errors import ConversationNotFound, MessageWithdrawn, RunNotFound
 from coachstream.conversation.ids import first_message_id, id_after, milliseconds_of, moment_of, time_in
 from coachstream.conversation.model import ConversationKey, Message, Role, StopReason, format_timestamp
@@ -32,7 +33,8 @@ from coachstream.conversation.run_log import LogEntry, decode_entry, encode_entr
 from coachstream.conversation.run_queue import QueuedRun, RunQueue, place_behind
 from coachstream.sqlite_file import decoding
 from coachstream.storage.idempotency import require_same_text
-from coachstream.storage.log_entries import as_begun, as_stored, is_repeated, opened_at
+from coachstream.storage.log_entries import as_begun, as_stored, continuing, is_repeated, opened_at
+from coachstream.storage.sqlite import tries
 from coachstream.storage.sqlite.database import Database
 from coachstream.storage.sqlite.queued_runs import (
     delete_queued,
@@ -79,6 +81,58 @@ class SqliteRuns:
         return await self._database.write(
             lambda connection: _begin(connection, key, user_message, run_id, opened, quotas, self._now())
         )
+
+    async def begin_try(
+        self,
+        key: ConversationKey,
+        request: TryRequest,
+        user_message: Message | None,
+        run_id: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        """Open a run that tries the last exchange again (see `RunStore`)."""
+
+        def begin(connection: sqlite3.Connection) -> RunBegun | AlreadyAnswered | ConversationBusy:
+            conversation = conversation_number(connection, key)
+            queue = _queue(connection, conversation)
+            found = tries.find(connection, conversation, request, user_message, queue.run_id)
+            if found is not None:
+                return found
+            if queue.first_run_id is not None:
+                return ConversationBusy(queue.first_run_id, None, queue.queued)
+            another = request.begin(tries.last_exchange_of(connection, conversation))
+            if quotas.is_on:
+                take_turn(connection, key.user_id, quotas, at=opened_at(opened))
+            message = tries.begin(connection, conversation, request, another, user_message, run_id)
+            newest_id = tries.newest_id(connection, conversation) or message.id
+            first = as_stored(
+                *(opened, message.id), is_first_attempt=False, newest_id=newest_id, another_try=another
+            )
+            said = tries.said(connection, conversation, another)
+            _make_unfinished(connection, conversation, run_id, first, self._now())
+            for entry in continuing(first, said):
+                _insert_entry(connection, conversation, run_id, entry, self._now())
+            return RunBegun(message, False, opened_at(first), another, said)
+
+        return await self._database.write(begin)
+
+    async def choose_version(self, key: ConversationKey, reply_id: str, version_id: str) -> None:
+        """Make an older version of the last exchange the chosen one (see `RunStore`)."""
+
+        def choose(connection: sqlite3.Connection) -> None:
+            conversation = conversation_number(connection, key)
+            busy = _queue(connection, conversation).first_run_id
+            tries.choose(connection, conversation, reply_id, version_id, busy)
+
+        await self._database.write(choose)
+
+    async def load_versions(self, key: ConversationKey, message_id: str) -> Sequence[Version]:
+        """The versions of a message's exchange, oldest first (see `ConversationStore`)."""
+        found = await self._read(
+            key, lambda connection, conversation: tries.versions(connection, conversation, message_id)
+        )
+        return found or []
 
     async def save_waiting_message(
         self, key: ConversationKey, user_message: Message, run_id: str
@@ -198,6 +252,7 @@ class SqliteRuns:
         ended: LogEntry,
         reply: Message | None,
         spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         """Append the last entry, save the reply and release the conversation (see `RunStore`)."""
 
@@ -208,7 +263,10 @@ class SqliteRuns:
                 return None if is_repeated(ended, there) else there
             if _unfinished_run(connection, conversation) != run_id:
                 raise RunNotFound
-            if reply is not None:
+            if reply is not None and another_try is not None:
+                added = tries.finish(connection, conversation, another_try, reply)
+                _count(connection, conversation, added=added, last=reply)
+            elif reply is not None:
                 _save_reply(connection, conversation, reply)
             if spent is not None:
                 count_tokens(connection, key.user_id, spent)
@@ -258,12 +316,9 @@ class SqliteRuns:
         await self._database.write(lambda connection: set_own_limits(connection, user_id, own))
 
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
-        """A message; None if it does not exist."""
+        """A message, also of an older version; None if it does not exist."""
         return await self._read(
-            key,
-            lambda connection, conversation: _message(
-                connection, "conversation = ? AND id = ?", conversation, message_id
-            ),
+            key, lambda connection, conversation: tries.message(connection, conversation, message_id)
         )
 
     async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
@@ -317,16 +372,19 @@ def _begin(
 ) -> RunBegun | AlreadyAnswered | ConversationBusy:
     conversation = conversation_number(connection, key)
     stored = _stored_message(connection, conversation, user_message)
+    older = tries.replaced(connection, conversation, user_message) if stored is None else None
     reply = None if stored is None else _complete_reply(connection, conversation, stored)
     if stored is not None and reply is not None:
         return AlreadyAnswered(stored, reply)
+    if older is not None:
+        return older
     queue = _queue(connection, conversation)
     if queue.first_run_id is not None:
         return ConversationBusy(queue.first_run_id, stored, queue.queued)
     if quotas.is_on:
         take_turn(connection, key.user_id, quotas, at=opened_at(opened))
     message = stored or _save_new(connection, conversation, user_message)
-    newest_id = _newest_id(connection, conversation) or message.id
+    newest_id = tries.newest_id(connection, conversation) or message.id
     first = as_stored(opened, message.id, is_first_attempt=stored is None, newest_id=newest_id)
     _make_unfinished(connection, conversation, run_id, first, now)
     return RunBegun(message, is_first_attempt=stored is None, at=opened_at(first))
@@ -348,7 +406,7 @@ def _queue(connection: sqlite3.Connection, conversation: int) -> RunQueue:
 def _newest_time(connection: sqlite3.Connection, conversation: int) -> int:
     """The latest time that a message has in its id, or that is reserved in the queue."""
     times = [run.at for run in queued_runs(connection, conversation)]
-    newest_id = _newest_id(connection, conversation)
+    newest_id = tries.newest_id(connection, conversation)
     return max([*times, (None if newest_id is None else time_in(newest_id)) or 0])
 
 
@@ -379,18 +437,11 @@ def _withdraw(connection: sqlite3.Connection, conversation: int, message_id: str
 
 def _save_new(connection: sqlite3.Connection, conversation: int, message: Message) -> Message:
     """Save a new message after all others, and count it."""
-    new_id = id_after(message.id, _newest_id(connection, conversation))
+    new_id = id_after(message.id, tries.newest_id(connection, conversation))
     message = msgspec.structs.replace(message, id=new_id)
     insert_message(connection, conversation, message)
     _count(connection, conversation, added=1, last=message)
     return message
-
-
-def _newest_id(connection: sqlite3.Connection, conversation: int) -> str | None:
-    row: tuple[str | None] = connection.execute(
-        "SELECT max(id) FROM messages WHERE conversation = ?", (conversation,)
-    ).fetchone()
-    return row[0]
 
 
 def _save_reply(connection: sqlite3.Connection, conversation: int, reply: Message) -> None:
@@ -447,11 +498,12 @@ def _stored_message(connection: sqlite3.Connection, conversation: int, message: 
     """The message as saved by an earlier attempt.
 
     Raises:
-        IdempotencyMismatch: it has another text.
+        IdempotencyMismatch: it has another text, or its idempotency key is that of another try.
         MessageWithdrawn: it was deleted.
     """
     if is_withdrawn(connection, conversation, message.metadata.client_message_id):
         raise MessageWithdrawn
+    tries.refuse_key(connection, conversation, message.metadata.client_message_id)
     stored = _message(
         connection,
         "conversation = ? AND (client_message_id = ? OR id = ?)",
