@@ -52,7 +52,7 @@ REMOVED_WINDOWS = range(2, 7)
 """The earlier windows that each write removes. The last one may be the current one of a clock behind."""
 
 MOST_TAKEN_OUT = 99
-"""The conversations taken out at once: a transaction has at most 100 items (DynamoDB quotas, seen 2026-11-28)."""
+"""The conversations taken out at once: a transaction has at most 100 items (Developer Guide, 2026-11-28)."""
 
 _UNLIMITED = 10**15 - 1
 """Compares as no limit; the greatest integer of a header field (RFC 9651, section 3.3.1)."""
