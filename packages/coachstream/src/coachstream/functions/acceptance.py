@@ -100,6 +100,7 @@ def turn_request(accepted: Accepted, message: NewMessage, services: Services) ->
         after=cursor_of(event).newest if route.resource is Resource.STREAM else None,
         time_zone=message.time_zone,
         another_try=message.another_try,
+        retried=message.retried,
     )
 
 

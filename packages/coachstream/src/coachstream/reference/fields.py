@@ -259,9 +259,10 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
             "The last one must be the user's, and its `parts` texts: that is the message. Its `id` is the "
             "idempotency key, or a hash of it if it is not one. The others are ignored: the service has them."
         ),
-        "trigger": "`regenerate-message` is refused.",
+        "trigger": "`regenerate-message` asks for another reply to the last message.",
         "messageId": (
-            "The id of the last message, if it is sent again. It is refused if its text has changed."
+            "The id of the last message, if it is sent again. If its text has changed, it replaces the one that "
+            "was sent, which must be the last one of the conversation."
         ),
         "userTimezone": _TIME_ZONE,
     },
