@@ -306,6 +306,8 @@ class AnotherTryContract(StoreContract):
         second = await finish(store, begun, reply_of(begun))
         found = AlreadyAnswered(begun.user_message, second)
         assert await store.begin_try(KEY, request, text, RUN, opened()) == found
+        if text is not None:
+            assert await store.begin_run(KEY, text, RUN, opened()) == found
         third = await try_again(store, regenerate(second, "again-2"), "Best")
         older = await store.begin_try(KEY, request, text, RUN, opened())
         assert isinstance(older, AlreadyAnswered)

@@ -224,9 +224,9 @@ class RememberedConversations:
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
         self._begin()
         self._find(key)
-        if user_message.metadata.client_message_id in self._tries[key]:
-            raise IdempotencyMismatch
         known = self._known(key, user_message)
+        if not known and user_message.metadata.client_message_id in self._tries[key]:
+            raise IdempotencyMismatch
         replaced = [] if known else self._known(key, user_message, self._older[key])
         for stored in (*known, *replaced):
             require_same_text(stored, user_message)

@@ -125,6 +125,8 @@ async def test_the_last_reply_is_regenerated_and_the_older_version_can_be_shown_
     model.script = ("Better.", DONE)
     second = await http.complete(regenerate=first["messageId"], clientMessageId="m-2")
     assert second["userMessage"] == first["userMessage"]
+    assert second["replaced"] == [first["messageId"]]
+    assert "replaced" not in first
     assert second["aiMessage"]["content"] == "Better."
     assert second["aiMessage"]["metadata"]["versions"] == 2
     assert await http.messages() == [second["userMessage"], second["aiMessage"]]
@@ -149,6 +151,7 @@ async def test_the_last_message_is_edited_and_answered_anew(http: Clients, model
         replaces=first["userMessage"]["id"], userResponse="Hello", clientMessageId="m-2"
     )
     assert second["userMessage"]["content"] == "Hello"
+    assert second["replaced"] == [first["userMessage"]["id"], first["messageId"]]
     assert second["userMessage"]["metadata"]["clientMessageId"] == "m-2"
     assert await http.messages() == [second["userMessage"], second["aiMessage"]]
     assert await http.versions(second["messageId"]) == [

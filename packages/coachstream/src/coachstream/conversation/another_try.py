@@ -10,8 +10,10 @@ neighbors in the line, which is how they are found.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from enum import StrEnum
+from hashlib import sha256
 
 import msgspec
 
@@ -21,6 +23,11 @@ from coachstream.conversation.model import Message, Role, StopReason
 
 MOST_VERSIONS = 10
 """The versions of an exchange that are kept, with the chosen one; the oldest is deleted first."""
+
+_DIGEST_CHARS = 12
+_DERIVED = re.compile(rf"-try-[0-9a-f]{{{_DIGEST_CHARS}}}$")
+LONGEST_STEM = 47
+"""A key has at most 64 characters; a longer one is hashed where another one derives from it."""
 
 CONTINUABLE = frozenset({StopReason.STOPPED, StopReason.MAX_TOKENS, StopReason.INTERRUPTED})
 """How a reply ended that can be continued: the model had more to say."""
@@ -107,6 +114,54 @@ class TryRequest(msgspec.Struct, frozen=True):
             None if reply is None else reply.id,
             versions,
         )
+
+
+class RetriedMessage(msgspec.Struct, frozen=True):
+    """A message that is sent or tried again by a client that knows it by its own id only.
+
+    Attributes:
+        key: that id, as an idempotency key.
+        is_for_another_reply: whether it wants another reply to the same text.
+    """
+
+    key: str
+    is_for_another_reply: bool = False
+
+    def resolve(self, last: LastExchange | None, text: str) -> TryRequest | str:
+        """The try that this is, given the last exchange; or the key to send the message under.
+
+        The key of a try derives from what is tried, so that the same request is the same attempt.
+        """
+        user_message = None if last is None else last.user_message
+        its_key = None if user_message is None else user_message.metadata.client_message_id
+        if last is None or user_message is None or its_key is None:
+            return self.key
+        if original_key(its_key) != original_key(self.key):
+            return self.key
+        if user_message.content != text:
+            attempt = f"{user_message.id} {text}"
+            return TryRequest(TryKind.REPLACE, user_message.id, _derived_key(self.key, attempt))
+        if self.is_for_another_reply and last.reply is not None and not last.reply.is_interrupted:
+            return TryRequest(TryKind.REGENERATE, last.reply.id, _derived_key(self.key, last.reply.id))
+        return its_key
+
+
+def original_key(key: str) -> str:
+    """The key of the message that was sent first, given that of a message that replaces it, or its own."""
+    stem = _DERIVED.sub("", key)
+    if len(stem) <= LONGEST_STEM:
+        return stem
+    return f"id-{sha256(stem.encode()).hexdigest()[:40]}"
+
+
+def is_derived(key: str) -> bool:
+    """Whether a key is that of a try that `RetriedMessage` resolved."""
+    return _DERIVED.search(key) is not None
+
+
+def _derived_key(key: str, attempt: str) -> str:
+    digest = sha256(attempt.encode(errors="surrogatepass")).hexdigest()[:_DIGEST_CHARS]
+    return f"{original_key(key)}-try-{digest}"
 
 
 class Version(msgspec.Struct, frozen=True):

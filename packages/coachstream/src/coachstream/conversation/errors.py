@@ -233,12 +233,6 @@ class InvalidRequest(RequestError):
     sentence = "The request does not say what to change, or not in a way we understand."
 
 
-class UnsupportedRequest(InvalidRequest):
-    """A client of another wire protocol wants a second reply to a message."""
-
-    sentence = "A message that was sent cannot be answered again. Please send a new one."
-
-
 class InvalidCursor(InvalidRequest):
     """The position from which to continue an export is not one of this user's in this store."""
 

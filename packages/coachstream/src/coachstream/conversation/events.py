@@ -113,6 +113,7 @@ class Completed(msgspec.Struct, frozen=True):
 
     Attributes:
         quotas: `Finished.quotas`.
+        replaced: the ids of the messages that gave way to these two; empty unless the run is another try.
     """
 
     user_message: Message
@@ -124,6 +125,7 @@ class Completed(msgspec.Struct, frozen=True):
     timings: Timings
     point: LogPoint | None = None
     quotas: tuple[QuotaLeft, ...] = ()
+    replaced: tuple[str, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True):

@@ -102,6 +102,7 @@ def turn_request(accepted: Accepted, message: NewMessage, services: Services) ->
         time_zone=message.time_zone,
         policy=message.policy or _default_policy(route.resource, services),
         another_try=message.another_try,
+        retried=message.retried,
     )
 
 

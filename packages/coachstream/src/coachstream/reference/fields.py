@@ -115,6 +115,9 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "`guardrail_warning` if a guardrail flagged it.",
         "usage": "What the model call consumed; zeros if no longer known.",
         "timings": "Duration of the turn's steps, in milliseconds from its beginning.",
+        "replaced": (
+            "After another try: the ids of the messages that are no longer in the conversation. Absent otherwise."
+        ),
         "quotas": "What was left of each of the user's quotas when the reply ended, if the user has any.",
     },
     quotas.QuotaFrame: {
@@ -279,9 +282,10 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
             "The last one must be the user's, and its `parts` texts: that is the message. Its `id` is the "
             "idempotency key, or a hash of it if it is not one. The others are ignored: the service has them."
         ),
-        "trigger": "`regenerate-message` is refused.",
+        "trigger": "`regenerate-message` asks for another reply to the last message.",
         "messageId": (
-            "The id of the last message, if it is sent again. It is refused if its text has changed."
+            "The id of the last message, if it is sent again. If its text has changed, it replaces the one that "
+            "was sent, which must be the last one of the conversation."
         ),
         "userTimezone": _TIME_ZONE,
     },

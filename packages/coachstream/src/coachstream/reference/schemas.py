@@ -24,7 +24,7 @@ from coachstream.reference.fields import FIELDS
 from coachstream.time_zone import MAX_NAME_CHARS, ZONE_NAME
 from coachstream.web import frames, user_data
 from coachstream.web.ag_ui import AgUiBody
-from coachstream.web.ai_sdk import SUBMIT, AiSdkBody
+from coachstream.web.ai_sdk import REGENERATE, SUBMIT, AiSdkBody
 from coachstream.web.conversations import (
     ConversationBody,
     ConversationListBody,
@@ -182,7 +182,7 @@ _ACCEPTED: Mapping[type[msgspec.Struct], Mapping[str, Schema]] = {
     },
     AiSdkBody: {
         "messages": {"type": "array", "items": {"type": "object"}, "minItems": 1},
-        "trigger": {"enum": [SUBMIT, None]},
+        "trigger": {"enum": [SUBMIT, REGENERATE, None]},
         "messageId": {"type": ["string", "null"]},
         "userTimezone": _TIME_ZONE,
     },

@@ -161,7 +161,7 @@ class CompleteFrame(msgspec.Struct, frozen=True, rename="camel", tag="complete")
     """The reply is complete and stored; `aiMessage.content` is all of it.
 
     Every reader of a run gets the same event. `quotas` is what was left when the reply ended, if the user has
-    quotas and it is known.
+    quotas and it is known. After another try, `replaced` has the ids of the messages that gave way to these.
     """
 
     message_id: str
@@ -174,6 +174,7 @@ class CompleteFrame(msgspec.Struct, frozen=True, rename="camel", tag="complete")
     usage: UsageFrame
     timings: TimingsFrame
     quotas: tuple[QuotaFrame, ...] | msgspec.UnsetType = msgspec.UNSET
+    replaced: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ErrorFrame(msgspec.Struct, frozen=True, rename="camel", tag="error"):
@@ -258,6 +259,7 @@ def _complete_frame(event: Completed) -> CompleteFrame:
             event.usage.latency_ms,
         ),
         quotas=quota_frames(event.quotas) if event.quotas else msgspec.UNSET,
+        replaced=event.replaced or msgspec.UNSET,
     )
 
 

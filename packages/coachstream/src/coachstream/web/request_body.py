@@ -16,7 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
-from coachstream.conversation.another_try import TryKind, TryRequest
+from coachstream.conversation.another_try import RetriedMessage, TryKind, TryRequest
 from coachstream.conversation.errors import (
     AttachmentRejected,
     InvalidClientMessageId,
@@ -85,6 +85,7 @@ class NewMessage(msgspec.Struct, frozen=True):
     time_zone: str | None = None
     policy: TurnPolicy | None = None
     another_try: TryRequest | None = None
+    retried: RetriedMessage | None = None
 
 
 class NewConversation(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 
+from coachstream.conversation.another_try import AnotherTry
 from coachstream.conversation.errors import RunNotFound, TurnInterrupted, sentence_of
 from coachstream.conversation.events import Completed, Failed, LogPoint
 from coachstream.conversation.ids import RandomBelow, message_id
@@ -158,7 +159,12 @@ def _ending(reply: Message | None) -> Ending:
 
 
 def completed(
-    key: ConversationKey, user_message: Message, reply: Message, ending: Finished, point: LogPoint
+    key: ConversationKey,
+    user_message: Message,
+    reply: Message,
+    ending: Finished,
+    point: LogPoint,
+    another_try: AnotherTry | None,
 ) -> Completed:
     """The last event of a run that has a reply: the same for all its readers."""
     return Completed(
@@ -171,6 +177,7 @@ def completed(
         timings=ending.timings,
         point=point,
         quotas=ending.quotas,
+        replaced=() if another_try is None else another_try.older_ids,
     )
 
 

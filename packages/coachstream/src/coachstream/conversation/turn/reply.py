@@ -176,7 +176,10 @@ class Reply:
         ending, reply = await run_shielded(self._conclude(stop_reason))
         self._side_effects.follow_reply()
         await self._finish_side_effects()
-        return completed(self._claim.key, self._claim.user_message, reply, ending, self._writer.point)
+        claim = self._claim
+        return completed(
+            claim.key, claim.user_message, reply, ending, self._writer.point, claim.another_try
+        )
 
     async def _conclude(self, stop_reason: StopReason) -> tuple[Finished, Message]:
         """Do what must be done before the reply is stored, then store it."""

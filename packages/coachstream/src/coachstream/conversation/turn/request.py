@@ -6,7 +6,7 @@ from datetime import datetime
 
 import msgspec
 
-from coachstream.conversation.another_try import TryRequest
+from coachstream.conversation.another_try import RetriedMessage, TryRequest
 from coachstream.conversation.events import LogPoint
 from coachstream.conversation.model import ConversationKey
 from coachstream.conversation.run_log import FROM_THE_BEGINNING
@@ -27,6 +27,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
         time_zone: the name of the user's time zone, if the client sent one; it may be unknown here.
         policy: what to do if another reply is being written; the setting, if it is None.
         another_try: what is to be tried again, in place of a new message.
+        retried: that the message is sent or tried again by a client that knows none of our ids.
     """
 
     key: ConversationKey
@@ -39,6 +40,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
     time_zone: str | None = None
     policy: TurnPolicy | None = None
     another_try: TryRequest | None = None
+    retried: RetriedMessage | None = None
 
 
 class ResumeRequest(msgspec.Struct, frozen=True):

@@ -16,11 +16,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from functools import partial
 
+import msgspec
+
+from coachstream.conversation.another_try import last_exchange
 from coachstream.conversation.errors import (
     CoachStreamError,
     ContentFiltered,
     ConversationNotFound,
     ErrorCode,
+    NotTheLastExchange,
     ProcessingError,
     RunNotFound,
     describe_exception,
@@ -361,6 +365,7 @@ class _MessageTurn(_Turn):
         return (Attached(point), Reset(0)) if has_other_text else (Attached(point),)
 
     async def _attempt(self) -> Ending | None:
+        await self._resolve()
         new_message = partial(new_user_message, self._request, self._dependencies)
         another_try = self._request.another_try
         opener = run_opener(self._dependencies, self._settings)
@@ -400,10 +405,26 @@ class _MessageTurn(_Turn):
             if opened is None:
                 await run_shielded(self._close_what_opens(opening))
         if isinstance(opened, AlreadyAnswered):
+            retried = self._request.retried
+            if retried is not None and retried.is_for_another_reply and another_try is None:
+                raise NotTheLastExchange
             return await self._repeat(opened)
         with _of_unfinished_run():
             watcher = await self._open_for_reader(opened.run_id)
         return await self._join(watcher)
+
+    async def _resolve(self) -> None:
+        """Find out whether a message that was sent before is to be tried again."""
+        retried = self._request.retried
+        if retried is None or self._request.another_try is not None:
+            return
+        newest = self._dependencies.conversations.load_newest(self._key, limit=2)
+        last = last_exchange(await self._deadline.bound(newest))
+        found = retried.resolve(last, self._request.text)
+        name, another_try = (found, None) if isinstance(found, str) else (found.client_message_id, found)
+        self._request = msgspec.structs.replace(
+            self._request, client_message_id=name, another_try=another_try
+        )
 
     def _beginning(self, claim: RunClaim) -> Sequence[Event]:
         """The first events of a new run: one that continues a reply begins with its text."""

@@ -21,7 +21,7 @@ from datetime import datetime
 
 from coachstream.conversation.errors import CoachStreamError, describe_exception
 from coachstream.conversation.model import ConversationKey, Message, format_timestamp
-from coachstream.conversation.prompt.records import as_record
+from coachstream.conversation.prompt.records import as_record, as_text
 from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.errors import ConditionFailed
 from coachstream.storage.dynamodb.item_size import KIB, item_bytes, value_bytes
@@ -81,10 +81,10 @@ class Mirror:
                 "A conversation cannot be mirrored, because its `messages` attribute is not a list"
             )
             return True
-        if reply.is_withheld:
-            return await self._hide(key, _exchange(stored or (), reply.metadata.reply_to))
-        entries = [as_record(entry).get("id") for entry in stored or ()]
+        entries = [as_text(as_record(entry).get("id")) for entry in stored or ()]
         positions = {at: name for at, name in enumerate(entries) if name in {*older_ids, reply.id}}
+        if reply.is_withheld:
+            return await self._hide(key, _exchange(stored or (), reply.metadata.reply_to) | positions)
         if positions and (older_ids or reply.metadata.run_id != _run_in(stored, reply.id)):
             return await self._swap(key, item, stored or (), positions, reply)
         return await self._add(key, item, stored, reply)
@@ -94,7 +94,7 @@ class Mirror:
         key: ConversationKey,
         item: Item,
         stored: Sequence[object],
-        positions: Mapping[int, object],
+        positions: Mapping[int, str],
         reply: Message,
     ) -> bool:
         """Put a version in place of another one; remove that if it does not fit. False if the list changed."""

@@ -30,7 +30,7 @@ from datetime import datetime
 
 import msgspec
 
-from coachstream.conversation.another_try import AnotherTry, TryRequest, Version
+from coachstream.conversation.another_try import AnotherTry, TryKind, TryRequest, Version
 from coachstream.conversation.errors import (
     ConversationNotFound,
     IdempotencyMismatch,
@@ -555,9 +555,9 @@ class DynamoDbRuns:
             claim = claim or await self._table.get(message_claim_key(key, client_id)) or {}
             if claim.get(WITHDRAWN) is True:
                 raise MessageWithdrawn
-            if is_key_of_try(claim):
-                raise IdempotencyMismatch
             message_id = as_text(claim.get("messageId")) or message_id
+            if is_key_of_try(claim) and not await self._has_replaced(key, claim):
+                raise IdempotencyMismatch
         item = cancelled.existing.get(Step.MESSAGE)
         if item is not None and message_id == message.id:
             stored = message_of(item)
@@ -566,6 +566,11 @@ class DynamoDbRuns:
         if stored is not None:
             require_same_text(stored, message)
         return stored
+
+    async def _has_replaced(self, key: ConversationKey, claim: Mapping[str, object]) -> bool:
+        """Whether a try's message has replaced another one: it can be sent again like any other."""
+        where = message_key(key, as_text(claim.get("messageId")))
+        return claim.get("kind") == TryKind.REPLACE and await self._table.get(where) is not None
 
     async def _indexed_reply_there(
         self, cancelled: TransactionCancelled, key: ConversationKey, reply: Message | None

@@ -205,11 +205,14 @@ def replaced(connection: sqlite3.Connection, conversation: int, again: Message) 
 def refuse_key(connection: sqlite3.Connection, conversation: int, client_message_id: str | None) -> None:
     """Refuse the idempotency key of another try for a message that is sent.
 
+    A message that has replaced another one can be sent again like any other.
+
     Raises:
         IdempotencyMismatch: it is one.
     """
     if connection.execute(
-        "SELECT 1 FROM tries WHERE conversation = ? AND client_message_id = ?",
+        "SELECT 1 FROM tries WHERE conversation = ?1 AND client_message_id = ?2 AND NOT EXISTS"
+        " (SELECT 1 FROM messages WHERE conversation = ?1 AND client_message_id = ?2)",
         (conversation, client_message_id),
     ).fetchone():
         raise IdempotencyMismatch
