@@ -1,8 +1,8 @@
 """Users, readers, crashes, clock changes and deletions in any order, checked against simple invariants.
 
 The machine sends and retries messages under every policy, reads replies, disconnects and reconnects, stops
-runs, withdraws queued ones, deletes conversations, kills lease holders and whoever waits in a queue and lets leases expire. A dead lease holder is one whose store no longer
-executes its calls.
+runs, withdraws queued ones, deletes conversations, kills lease holders and whoever waits in a queue, and lets
+leases expire. A dead lease holder is one whose store no longer executes its calls.
 
 Each process has its own wall clock, which is wrong and jumps. The monotonic time advances only when no call
 of the store is in progress or requested, so a live lease holder renews its lease in time, and a save takes no

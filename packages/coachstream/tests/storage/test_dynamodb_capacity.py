@@ -43,8 +43,8 @@ from contracts.store_records import (
     begin,
     conversation,
     ended,
-    opened,
     memory,
+    opened,
     reply_to,
     said,
     store_reply,
@@ -569,7 +569,10 @@ async def test_each_operation_on_the_queue_has_its_price(table: Table, store: Dy
     assert (prices["look, while waiting"].reads, prices["look, while waiting"].writes) == (2, 0)
     assert (prices["withdraw"].reads, prices["withdraw"].writes) == (2, 10)
     assert (prices["begin the next"].reads, prices["begin the next"].writes) == (2, 6)
-    assert (prices["begin one that is not the next"].reads, prices["begin one that is not the next"].writes) == (1, 0)
+    assert (
+        prices["begin one that is not the next"].reads,
+        prices["begin one that is not the next"].writes,
+    ) == (1, 0)
 
 
 async def test_a_turn_without_a_queue_consumes_what_it_did_before(table: Table, store: DynamoDbStore) -> None:
