@@ -1,8 +1,9 @@
 """A process that sends many messages at once: `python -m support.queue_worker STORE LEASE_S`, sends on stdin.
 
-STORE is the file of an SQLite store, or `URL TABLE` of DynamoDB. A send is a line of JSON (`Send`). The process prints a line of JSON for each call of its model (`model`) and for each send that has
-its reply (`reply`, and how often it was `refused`). A message that is refused is sent again, as its client
-would, until it has a reply.
+STORE is the file of an SQLite store, or `URL TABLE` of DynamoDB. A send is a line of JSON (`Send`). The
+process prints a line of JSON for each call of its model (`model`) and for each send that has its reply
+(`reply`, and how often it was `refused`). A message that is refused is sent again, as its client would, until
+it has a reply.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ from coachstream.conversation.quotas import (
     day_of,
     minute_of,
 )
-from coachstream.conversation.run_log import LogEntry, Opened
+from coachstream.conversation.run_log import LogEntry, Opened, ending_of
 from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.request import TurnRequest
 from coachstream.conversation.turn.turn import run_opener, run_turn
@@ -211,9 +211,7 @@ class QuotaProcess(Process):
     ) -> RunBegun | None:
         return await self._begun(key, of_run, opened, super().begin_queued(key, of_run, opened, quotas))
 
-    async def _begun(
-        self, key: ConversationKey, of_run: str, opened: LogEntry, beginning: Awaitable[T]
-    ) -> T:
+    async def _begun(self, key: ConversationKey, of_run: str, opened: LogEntry, beginning: Awaitable[T]) -> T:
         """Await an attempt to begin a run, and keep its result."""
         assert isinstance(opened.content, Opened)
         run = KnownRun(key, opened.content.at, self, leased_until=opened.leased_until)
@@ -252,12 +250,16 @@ class QuotaProcess(Process):
         another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         run = self._ledger.runs[of_run]
+        had_ended = run.has_ended
         if run.has_ended is False:
             run.has_ended = None
         if spent is not None and run.is_spent is False:
             run.spent, run.is_spent = spent, None
         there = await super().finish_run(key, of_run, ended, reply, spent, another_try)
-        run.has_ended = True
+        if there is None or ending_of(there) is not None:
+            run.has_ended = True
+        elif run.has_ended is None:
+            run.has_ended = had_ended  # a stop request has the number, and the run goes on
         if spent is not None and there is None:
             run.spent, run.is_spent = spent, True
         return there
@@ -418,7 +420,7 @@ class QuotaMachine(RuleBasedStateMachine):
         """As far as the outcomes of all calls are known."""
         if not hasattr(self, "keys"):
             return
-        assert self.ledger.wrongs == []
+        assert self.ledger.wrongs == [], self.ledger.wrongs
         at = milliseconds_of(WrongClock(self.loop, 0).now())
         for user in USERS:
             self.ledger.check_tokens(user, day_of(at))
@@ -434,7 +436,7 @@ class QuotaMachine(RuleBasedStateMachine):
                 for known in ((True,), (True, None))
             )
             assert certain <= use.turns <= possible
-        assert self.ledger.wrongs == []
+        assert self.ledger.wrongs == [], self.ledger.wrongs
         for client in self.clients:
             assert not isinstance(client.ending, Failed) or client.ending.code in EXPECTED, client.ending
 

@@ -419,7 +419,7 @@ class RunMachine(RuleBasedStateMachine):
         self.calls = self.loop.calls
         self.clients: list[Client] = []
         self.tries: list[tuple[TryRequest, str]] = []
-        self.seen: set[str] = set()
+        self.seen: dict[str, str | None] = {}  # the ids of messages, with their idempotency keys
         self.deleted: list[ConversationKey] = []
         self.acceptance = Acceptance()
         self.store = self.look(self.open_store)
@@ -729,8 +729,11 @@ class RunMachine(RuleBasedStateMachine):
         here = {message.id for message in line}
         older = self._older()
         assert not here & older.keys()
-        assert self.seen <= here | older.keys(), "lost"
-        self.seen |= {m.id for m in line if m.metadata.stop_reason is not StopReason.INTERRUPTED}
+        gone = self.seen.keys() - here - older.keys()
+        assert {(self.key, self.seen[each]) for each in gone} <= self.acceptance.withdrawn, "lost"
+        for each in line:
+            if each.metadata.stop_reason is not StopReason.INTERRUPTED:
+                self.seen[each.id] = each.metadata.client_message_id
         conversation = self.look(partial(self.store.get_conversation, self.key))
         assert conversation.total_messages == len(line)
         last = last_exchange(line)

@@ -207,6 +207,7 @@ _MESSAGE = frozenset(
         ErrorCode.INVALID_TIMESTAMP,
         ErrorCode.INVALID_CLIENT_MESSAGE_ID,
         ErrorCode.INVALID_TIME_ZONE,
+        ErrorCode.INVALID_REQUEST,
     }
 )
 _OPENING = frozenset(
@@ -251,7 +252,7 @@ _AG_UI = Success(
     "The reply as AG-UI events; see [Use AG-UI](../how-to/use-ag-ui.md).",
     stream=_events("JSON, an event of AG-UI.", AgUiEncoder.headers),
 )
-_FOREIGN_MESSAGE = _MESSAGE - {ErrorCode.INVALID_TIMESTAMP}
+_FOREIGN_MESSAGE = _MESSAGE - {ErrorCode.INVALID_TIMESTAMP, ErrorCode.INVALID_REQUEST}
 _NOTHING_LEFT = Success(204, "There is nothing left to read. It stops an `EventSource`.")
 
 OPERATIONS: tuple[Operation, ...] = (

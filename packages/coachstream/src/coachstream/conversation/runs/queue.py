@@ -1,9 +1,9 @@
 """Waits in the queue of a conversation until a run's turn has come, then begins the run.
 
-Nothing moves the queue but the processes that wait in it, so each of them watches over all that is before its
-run: it closes an unfinished run whose lease holder died, and it begins the first run of the queue if no process
-does so for a while, as *its own* monotonic clock measures it. Which process begins a run does not matter: the
-store lets only one, and the others follow that run.
+Nothing moves the queue but the processes that wait in it, so each of them watches over all that is before
+its run. It closes an unfinished run whose lease holder died, and it begins the first run of the queue if no
+process does so for a while, as its own monotonic clock measures it. Which process begins a run does not
+matter: the store lets only one, and the others follow that run.
 """
 
 from __future__ import annotations
