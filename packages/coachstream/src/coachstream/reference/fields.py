@@ -250,8 +250,13 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
             "`A-Za-z0-9_-`. `null` counts as absent. Required for another try, whose key it is."
         ),
         "userTimezone": _TIME_ZONE,
-        "regenerate": "The id of the last reply: write another one. There is no `userResponse`.",
-        "replaces": "The id of the last user message: `userResponse` replaces it, and gets a reply.",
+        "regenerate": (
+            "The id of the last reply, or the `clientMessageId` of its message: write another reply. There is "
+            "no `userResponse`."
+        ),
+        "replaces": (
+            "The id or `clientMessageId` of the last user message: `userResponse` replaces it, and gets a reply."
+        ),
         "continue": (
             "The id of the last reply, if it was stopped, interrupted or cut off at its maximum length: go on "
             "where it ends. There is no `userResponse`."
