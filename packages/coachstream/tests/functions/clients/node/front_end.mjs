@@ -1,8 +1,8 @@
 // node front_end.mjs MODULES: keeps chats open, as a front end does.
 //
 // A line of input is {"do", "chat", ...}, a line of output {"value"} or {"failure"}. `open` mounts a component with
-// `useChat` of the AI SDK, `agent` creates an `HttpAgent` of AG-UI, `thread` mounts a runtime of assistant-ui, `copilot`
-// creates CopilotKit's client; the other commands are those of the table below.
+// `useChat` of the AI SDK, `agent` creates an `HttpAgent` of AG-UI, `thread` mounts a runtime of assistant-ui,
+// `copilot` creates CopilotKit's client; the other commands are those of the table below.
 import { createInterface } from "node:readline";
 import { thread, threadCommands } from "./assistant_ui.mjs";
 import { copilot, copilotCommands } from "./copilotkit.mjs";
