@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,7 +11,8 @@ import httpx
 import msgspec
 
 from coachstream.conversation.model import ConversationKey, StopReason
-from coachstream.conversation.ports import ModelStop
+from coachstream.conversation.ports import ModelEvent, ModelStop
+from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.conversation.runs.settings import RunSettings
 from coachstream.functions.stream_coach_conversation.handler import handler_for
 from coachstream.services import Services
@@ -26,6 +28,9 @@ WORDS = ("Zwölf Wiederholungen, ", "stark 💪🏽! ", "Und morgen \u2028 ", "�
 REPLY = "".join(WORDS)
 DONE = ModelStop(StopReason.END_TURN)
 
+#: The function's timeout in the tests of what happens near it; the reader is sent away 3 s before.
+NEAR_S = 6
+
 
 def make_quick(services: Services, model: ScriptedModel) -> Services:
     """Let the services commit at once and poll quickly, and the model say `REPLY`."""
@@ -34,6 +39,17 @@ def make_quick(services: Services, model: ScriptedModel) -> Services:
     services.settings = msgspec.structs.replace(services.settings, keep_alive_s=0.05)
     model.script = (*WORDS, DONE)
     return services
+
+
+class SilentAtFirst(ScriptedModel):
+    """Breaks off after two words until it is called again, and then continues."""
+
+    can_continue = True
+
+    async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
+        self.script = (*WORDS[2:], DONE) if self.calls else (*WORDS[:2], asyncio.Event())
+        async for event in super().stream(prompt, deadline=deadline):
+            yield event
 
 
 @asynccontextmanager

@@ -15,13 +15,16 @@ import pytest
 from coachstream.conversation.errors import ModelRejected, ModelStreamBroken, TokenExpired
 from coachstream.conversation.model import ConversationKey
 from coachstream.services import Services
+from coachstream.web.ag_ui import RECONNECT_SENTENCE
 from support.doubles import RememberedConversations, ScriptedModel
 from support.front_end_conversation import (
     DONE,
     KEY,
+    NEAR_S,
     REPLY,
     WORDS,
     Chat,
+    SilentAtFirst,
     make_quick,
     read_to_the_end,
     served,
@@ -68,8 +71,9 @@ class Thread(Chat):
         super().__init__(chats, f"{name} {runtime}")
         self._url, self._runtime = url, runtime
 
-    async def open(self, *, user: str = "sam", messages: object = ()) -> None:
-        await self.call("thread", runtime=self._runtime, url=self._url, token=user, messages=messages)
+    async def open(self, *, user: str = "sam", messages: object = (), **options: object) -> None:
+        arguments = {"runtime": self._runtime, "url": self._url, "token": user, "messages": messages}
+        await self.call("thread", **arguments, **options)
         await self.until("ready", "streaming")
 
 
@@ -106,6 +110,18 @@ async def test_a_thread_needs_only_the_url(
     assert len(state["messages"]) == len(store.messages[KEY]) == 4
 
 
+@pytest.mark.parametrize("runtime", ["useChatRuntime", "useAISDKRuntime"])
+async def test_the_transport_passes_its_body_on(
+    chats: FrontEnd, url: str, model: ScriptedModel, runtime: str
+) -> None:
+    """So the coach knows the user's time zone."""
+    thread = Thread(chats, url, "time zone", runtime)
+    await thread.open(body={"userTimezone": "Asia/Kathmandu"})
+    await thread.call("append", text="How was my week?")
+    await thread.until("ready", text=WORDS[-1], finishes=1)
+    assert "Asia/Kathmandu" in str(model.prompts[0])
+
+
 @pytest.mark.parametrize("how", ["error", "end"])
 @pytest.mark.parametrize(
     ("runtime", "carry_on"), [("useAISDKRuntime", "carryOn"), ("useAgUiRuntime", "reload")]
@@ -133,6 +149,20 @@ async def test_a_thread_carries_on_wherever_the_stream_was_cut(
         assert model.calls == calls + 1
         after += 1
     assert after > len(WORDS)
+
+
+async def test_near_the_timeout_a_thread_carries_on(chats: FrontEnd, services: Services) -> None:
+    """The run ends with an error that says so; a reload gets the whole reply."""
+    services.model = SilentAtFirst()
+    async with served(services, timeout_s=NEAR_S) as url:
+        thread = Thread(chats, url, "near the timeout", "useAgUiRuntime")
+        await thread.open()
+        await thread.call("append", text="How was my week?")
+        state = await thread.until("ready", finishes=1)
+        assert (status_of(state), state["error"]) == (("incomplete", "error"), RECONNECT_SENTENCE)
+        await thread.call("reload")
+        state = await thread.until("ready", text=WORDS[-1], finishes=2)
+    assert texts_of(state) == [("user", "How was my week?"), ("assistant", REPLY)]
 
 
 async def test_a_thread_that_opens_in_mid_reply_joins_it(

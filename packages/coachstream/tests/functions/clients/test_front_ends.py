@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +27,16 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.model import ConversationKey, Role
 from coachstream.conversation.ports import ModelEvent
-from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.services import Services
 from support.doubles import RememberedConversations, ScriptedModel
 from support.front_end_conversation import (
     DONE,
     KEY,
+    NEAR_S,
     REPLY,
     WORDS,
     Chat,
+    SilentAtFirst,
     make_quick,
     served,
     stop,
@@ -47,9 +48,6 @@ from support.patience import PATIENCE_S
 from support.places import ROOT
 
 PICTURE = {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,aGVsbG8="}
-
-#: The function's timeout in the tests of what happens near it; the reader is sent away 3 s before.
-NEAR_S = 6
 
 
 @pytest.fixture(scope="module")
@@ -317,17 +315,6 @@ def test_the_lines_that_the_pages_give_are_those_that_are_tested(
     )
     assert found
     assert found[0] in (Path(__file__).parent / "node" / program).read_text()
-
-
-class SilentAtFirst(ScriptedModel):
-    """Breaks off after two words until it is called again, and then continues."""
-
-    can_continue = True
-
-    async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
-        self.script = (*WORDS[2:], DONE) if self.calls else (*WORDS[:2], asyncio.Event())
-        async for event in super().stream(prompt, deadline=deadline):
-            yield event
 
 
 async def test_a_second_client_stops_the_reply(chats: FrontEnd, url: str, model: ScriptedModel) -> None:

@@ -13,23 +13,24 @@ function useCoach(options) {
   return { chat, runtime: useAISDKRuntime(chat) };
 }
 
-function hookOf({ runtime, url, headers, fetch, messages, onError, onFinish }) {
+function hookOf({ runtime, url, headers, body, fetch, messages, onError, onFinish }) {
   if (runtime === "useAgUiRuntime") {
     const agent = new HttpAgent({ url: `${url}/ag-ui`, headers, fetch });
     agent.subscribe({ onRunFinalized: onFinish });
     return () => ({ runtime: useAgUiRuntime({ agent, onError }) });
   }
-  const transport = new AssistantChatTransport({ api: `${url}/ai-sdk`, headers, fetch });
+  const transport = new AssistantChatTransport({ api: `${url}/ai-sdk`, headers, body, fetch });
   if (runtime === "useChatRuntime") return () => ({ runtime: useChatRuntime({ transport, onError, onFinish }) });
   return () => useCoach({ transport, messages, onError, onFinish });
 }
 
-export function thread({ runtime, url, token, messages }) {
+export function thread({ runtime, url, token, body, messages }) {
   const chat = { cut: {}, failures: [] };
   const useThread = hookOf({
     runtime,
     url,
     headers: { Authorization: `Bearer ${token}` },
+    body,
     fetch: (...request) => cutFetch(chat.cut, ...request),
     messages,
     onError: ({ message }) => void chat.failures.push(message),
