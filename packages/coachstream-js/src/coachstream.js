@@ -672,11 +672,6 @@ function eventFrom(data) {
   return event;
 }
 
-/** React Native's signals have neither a method for this nor a reason. @param {AbortSignal|undefined} signal */
-function throwIfAborted(signal) {
-  if (signal?.aborted) throw signal.reason ?? Object.assign(new Error("It is no longer read."), { name: "AbortError" });
-}
-
 /** @param {unknown} cause @returns {never} */
 function brokenOff(cause) {
   throw new Interruption("there is no connection", { cause });
@@ -698,6 +693,11 @@ function streamUrl({ conversationUrl }, runId = null) {
   const run = runId === null ? "" : `/${encodeURIComponent(runId)}`;
   url.pathname = `${url.pathname.replace(/\/+$/, "")}/stream${run}`;
   return url;
+}
+
+/** React Native's signals have neither a method for this nor a reason. @param {AbortSignal|undefined} signal */
+function throwIfAborted(signal) {
+  if (signal?.aborted) throw signal.reason ?? Object.assign(new Error("It is no longer read."), { name: "AbortError" });
 }
 
 function deferred() {
