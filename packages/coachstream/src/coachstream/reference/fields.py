@@ -301,6 +301,10 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
             "The last one of the user is the message: a string, or text parts. Its `id` is the idempotency "
             "key, or a hash of it if it is not one."
         ),
+        "protocolVersion": (
+            "The protocol's version. Clients before 1.0 send none, and get the outcome `success` where "
+            "others get `cancelled`, which they do not know."
+        ),
         "context": "Refused with `ATTACHMENT_REJECTED`, unless it is empty.",
         "resume": "Refused with `ATTACHMENT_REJECTED`, unless it is empty: no run is ever interrupted.",
         "forwardedProps": "`userTimezone` in it is the user's time zone; the rest is ignored.",
