@@ -15,7 +15,7 @@
  * @import {Coach, Conversation} from "./types.js"
  * @import {OtherTabs} from "./other-tabs.js"
  */
-import { join, newClientMessageId, resume, start } from "./coachstream.js";
+import { join, newClientMessageId, start } from "./coachstream.js";
 import { Failure } from "./failure.js";
 import { keepMeasured } from "./measured.js";
 import { Thread } from "./thread.js";
@@ -174,25 +174,6 @@ export class Chat extends EventTarget {
     }
     const message = find();
     if (message && this.thread === thread) this.dispatchEvent(new CustomEvent("revealed", { detail: message.viewKey }));
-  }
-
-  /** Reads every reply over a new connection: the device has slept, and the old ones may be dead without a sign. */
-  async wake() {
-    for (const [thread, { reply }] of [...this.#readings]) {
-      if (!reply || thread.turn?.isStopping) continue;
-      const { coachId, conversationId } = thread;
-      const { runId, lastEventId: after, text } = reply;
-      if (runId !== null && conversationId !== null) {
-        void this.#read(thread, async (signal) =>
-          resume({ ...this.#api.replies(coachId, conversationId), runId, after, text, signal }),
-        );
-      } else if (thread.turn?.sentAt === null) {
-        void this.#watch(thread);
-      } else {
-        void this.#ask(thread);
-      }
-    }
-    await this.refresh();
   }
 
   /**

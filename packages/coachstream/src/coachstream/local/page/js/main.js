@@ -7,7 +7,6 @@ import { Failure, NotSignedIn } from "./failure.js";
 import { OtherTabs } from "./other-tabs.js";
 import { hashFor, parseRoute } from "./route.js";
 import { Search } from "./search.js";
-import { watchSleep } from "./sleep.js";
 import { announceReplies } from "./view/announcer.js";
 import { Autoscroll } from "./view/autoscroll.js";
 import { Composer } from "./view/composer.js";
@@ -61,7 +60,8 @@ async function start(api) {
     void chat.open(route.coachId, route.conversationId);
     focusComposer();
   });
-  watchSleep(() => void chat.wake());
+  // What is stored may have changed while the page was away, or the device asleep.
+  addEventListener("online", () => void chat.refresh());
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) void chat.refresh();
   });
