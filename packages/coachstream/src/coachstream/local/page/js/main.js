@@ -44,6 +44,7 @@ async function start(api) {
 
   new SearchBox(chat, new Search(api), { onChosen: () => drawer.close() });
   exportDialog(chat, api);
+  if (new URLSearchParams(location.search).has("inspect")) (await import("./inspect/panel.js")).openPanel(chat);
 
   // A touch screen would open its keyboard over what the person wants to read.
   const focusComposer = () => {
