@@ -40,7 +40,7 @@ ADDRESS = re.compile(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"')]*")
 #: A namespace is a name; nothing is fetched from there.
 NAMES = {"http://www.w3.org/2000/svg"}
 #: Modules in these folders are loaded when they are first needed, and so are their styles.
-ON_DEMAND = ("js/inspect/",)
+ON_DEMAND = ("js/inspect/", "js/user-data/")
 IMPORT = re.compile(r'^(?:import|\} from|import .* from) "(\.[^"]+)";$|from "(\.[^"]+)";$', re.MULTILINE)
 #: Safari before 16.4 refuses a whole module that has one.
 LOOK_BEHIND = re.compile(r"\(\?<[=!]")

@@ -17,7 +17,7 @@
  */
 import { join, newClientMessageId, start } from "./coachstream.js";
 import { Failure } from "./failure.js";
-import { keepMeasured } from "./measured.js";
+import { forgetMeasured, keepMeasured } from "./measured.js";
 import { Thread } from "./thread.js";
 import { afterEvent, beginTurn, failTurn, isBusy, retryTurn, stopTurn } from "./turn.js";
 import { DEFAULT_TITLE, matchesIn, messageFrom } from "./wire.js";
@@ -251,6 +251,18 @@ export class Chat extends EventTarget {
     this.#emit("conversations");
     this.#tabs.tell({ coachId, conversationId });
     return true;
+  }
+
+  /** Forgets everything that was on this page: the user has deleted it. The page then begins again. */
+  async startOver() {
+    const { coachId } = this.thread;
+    for (const thread of [...this.#readings.keys()]) this.#abort(thread);
+    this.#threads.clear();
+    this.#lists.clear();
+    this.#provisionalTitles.clear();
+    forgetMeasured();
+    for (const coach of this.coaches) this.#tabs.tell({ coachId: coach.coachId, conversationId: null });
+    await this.open(coachId, null);
   }
 
   /** Sends the message of the thread's turn, and reads the reply. @param {Thread} thread */

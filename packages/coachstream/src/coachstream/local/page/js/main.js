@@ -5,6 +5,7 @@ import { Api } from "./api.js";
 import { Chat } from "./chat.js";
 import { Failure, NotSignedIn } from "./failure.js";
 import { OtherTabs } from "./other-tabs.js";
+import { forgetAllBut } from "./remembered.js";
 import { hashFor, parseRoute } from "./route.js";
 import { Search } from "./search.js";
 import { announceReplies } from "./view/announcer.js";
@@ -20,6 +21,7 @@ import { themeToggle } from "./view/theme-toggle.js";
 import { ThreadView } from "./view/thread-view.js";
 import { showNotices } from "./view/toast.js";
 import { TopBar } from "./view/top-bar.js";
+import { userDataButton } from "./view/user-data-button.js";
 import { fitAboveKeyboard } from "./view/viewport.js";
 
 /** @param {Api} api */
@@ -44,6 +46,11 @@ async function start(api) {
 
   new SearchBox(chat, new Search(api), { onChosen: () => drawer.close() });
   exportDialog(chat, api);
+  userDataButton(api, () => {
+    forgetAllBut(["theme"]);
+    history.replaceState(null, "", hashFor(chat.thread.coachId));
+    void chat.startOver();
+  });
   if (new URLSearchParams(location.search).has("inspect")) (await import("./inspect/panel.js")).openPanel(chat);
 
   // A touch screen would open its keyboard over what the person wants to read.
