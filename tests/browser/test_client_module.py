@@ -165,7 +165,7 @@ class Reader:
         await self.page.evaluate("(ms) => window.passTime(ms)", ms)
 
     async def sleeps(self, ms: int, *, monotonic_moves_on: bool) -> None:
-        """Let the device sleep, on a page whose clock stands still; a negative time sets the wall clock back."""
+        """Let the device sleep, on such a page; a negative time sets the wall clock back."""
         sleep = {"ms": ms, "monotonicMovesOn": monotonic_moves_on}
         await self.page.evaluate("(sleep) => window.sleep(sleep)", sleep)
 

@@ -75,7 +75,7 @@ async def test_the_panel_shows_how_a_reply_arrives(
         running = await figures(tab)
         assert running["Start"].endswith(" s")
         assert running["First word"].endswith(" s")
-        assert running["Words a second"] == running["Longest pause"] == "–"
+        assert running["Words a second"] == running["Longest pause"] == "\N{EN DASH}"
         list(speaking)
         await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
         await tab.page.locator(".inspect-reply[data-is-final]").wait_for()
@@ -130,7 +130,10 @@ async def test_the_panel_counts_the_connections_that_a_reply_took(tab: Tab, sile
             {"startMs": 200, "firstWordMs": 1000, "wordRate": 2, "resumptions": 1, "longestPauseMs": 1900},
         ),
         (
-            [[{"sentAt": None, "phase": "awaiting"}, 5000], [{"phase": "streaming", "reply": "One two"}, 5100]],
+            [
+                [{"sentAt": None, "phase": "awaiting"}, 5000],
+                [{"phase": "streaming", "reply": "One two"}, 5100],
+            ],
             {
                 "startMs": None,
                 "firstWordMs": None,

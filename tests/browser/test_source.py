@@ -83,9 +83,9 @@ def test_the_page_holds_no_inline_script_or_style() -> None:
 
 
 def test_the_page_preloads_every_module() -> None:
-    """A module that is missing here would be fetched only after the ones that import it; but not what few need."""
+    """Others would be fetched only after the ones that import them. Few need the ones on demand."""
     html = (PAGE / "index.html").read_text()
-    preloaded = re.findall(r'<link rel="modulepreload" href="([^"]+)">', html)
+    preloaded = re.findall(r'<link rel="modulepreload" fetchpriority="low" href="([^"]+)">', html)
     modules = {str(path.relative_to(PAGE)) for path in SCRIPTS} - {"js/early.js", "js/types.js"}
     assert sorted(preloaded) == sorted(name for name in modules if not name.startswith(ON_DEMAND))
 
@@ -108,5 +108,6 @@ def test_every_file_is_used_and_every_reference_exists() -> None:
             types = re.findall(r'@import .* from "(\.[^"]+)"', path.read_text())
             types += re.findall(r'import\("(\.[^"]+)"\)', path.read_text())
             waiting += [(path.parent / name).resolve() for name in [*names, *types]]
-            waiting += [PAGE / name for name in re.findall(r'rel: "stylesheet", href: "([^"]+)"', path.read_text())]
+            styles = re.findall(r'rel: "stylesheet", href: "([^"]+)"', path.read_text())
+            waiting += [PAGE / name for name in styles]
     assert reached == {path.resolve() for path in [*FILES, *LIBRARIES]}
