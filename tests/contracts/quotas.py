@@ -164,6 +164,13 @@ class QuotaContract(StoreContract):
         assert await talk.store.append(long.key, long.run_id, renewed) is None
         await refusal_of(talk, QuotaLimits(concurrent_runs=1), at=AT + 99 * LEASE_MS)
 
+    async def test_a_clock_that_is_hours_ahead_takes_no_place_for_hours(self, talk: Talk) -> None:
+        """A process whose clock is right cannot know of its lease; too many runs are better than none."""
+        limits = QuotaLimits(concurrent_runs=1)
+        await talk.begin("a", limits, at=AT + 3 * 60 * MINUTE_MS)
+        await talk.begin("b", limits)
+        await refusal_of(talk, limits)
+
     async def test_the_place_of_a_deleted_conversation_returns(self, talk: Talk) -> None:
         """Its run has ended with it."""
         runs = [await talk.begin(name, RUNS) for name in ("a", "b")]
@@ -260,7 +267,7 @@ class QuotaContract(StoreContract):
         for name, tokens in (("a", 40), ("b", 59)):
             await (await talk.begin(name, TOKENS)).finish(tokens=tokens)
         run = await talk.begin("a", TOKENS)
-        use = (await talk.use(TOKENS)).after_turn(25)
+        use = (await talk.use(TOKENS)).after_turn(25, at=AT)
         assert (use.tokens, use.left()[0].remaining) == (124, 0)
         await run.finish(tokens=25, use=use)
         refused = await refusal_of(talk, TOKENS)
@@ -269,6 +276,16 @@ class QuotaContract(StoreContract):
         assert refused.retry_after_s == until_midnight // 1000
         await (await talk.begin("a", TOKENS, at=AT + until_midnight)).finish()
         assert (await talk.use(TOKENS, at=AT + until_midnight)).tokens == 0
+
+    async def test_a_reply_over_midnight_uses_tokens_of_the_new_day_only(self, talk: Talk) -> None:
+        """The day before may be used up: the new one is not."""
+        midnight = AT + DAY_MS - AT % DAY_MS
+        await (await talk.begin("a", TOKENS, at=midnight - 1)).finish(tokens=90, at=midnight - 1)
+        run = await talk.begin("a", TOKENS, at=midnight - 1)
+        use = (await talk.use(TOKENS, at=midnight - 1)).after_turn(25, at=midnight)
+        await run.finish(tokens=25, at=midnight, use=use)
+        await talk.begin("a", TOKENS, at=midnight)
+        assert (await talk.use(TOKENS, at=midnight)).tokens == 25
 
     async def test_tokens_are_counted_over_any_number_of_conversations(self, talk: Talk) -> None:
         """Also those of conversations that are deleted, or that have to give up their place."""
@@ -304,10 +321,21 @@ class QuotaContract(StoreContract):
         await talk.begin("a", ALL)
         assert (await refusal_of(talk, ALL)).quota.limit == 7
 
+    async def test_a_lower_limit_counts_from_the_next_message_on(self, talk: Talk) -> None:
+        """Also in conversations that were in use under the higher one."""
+        for name in "abc":
+            await (await talk.begin(name, QuotaLimits(concurrent_runs=3))).finish()
+        lower = QuotaLimits(concurrent_runs=1)
+        run = await talk.begin("a", lower)
+        for name in "bcd":
+            await refusal_of(talk, lower, name=name)
+        await run.finish()
+        await talk.begin("b", lower)
+
     async def test_more_tokens_for_a_user_count_at_once(self, talk: Talk) -> None:
         """Although the day was known to be over."""
         run = await talk.begin("a", TOKENS)
-        await run.finish(tokens=100, use=(await talk.use(TOKENS)).after_turn(100))
+        await run.finish(tokens=100, use=(await talk.use(TOKENS)).after_turn(100, at=AT))
         await refusal_of(talk, TOKENS)
         await talk.store.set_own_limits(KEY.user_id, OwnLimits(tokens_per_day=1_000))
         await talk.begin("a", TOKENS)
@@ -327,7 +355,7 @@ class QuotaContract(StoreContract):
         await talk.begin("b", ALL)
         use = await talk.use(ALL)
         assert use == QuotaUse(limits=ALL, at=AT, concurrent_runs=1, turns=2, tokens=30)
-        left = use.after_turn(16).left()
+        left = use.after_turn(16, at=AT).left()
         assert [(each.quota, each.limit, each.remaining) for each in left] == [
             ("concurrent-runs", 2, 2),
             ("turns-per-minute", 2, 0),

@@ -128,6 +128,15 @@ class UserDataContract(StoreContract):
         assert report.left["coachQuota"] == len(quotas)
         assert (await Talk(filled).use(limits)).turns == 1
 
+    async def test_a_deletion_gives_no_tokens_back(self, filled: SeedableStore) -> None:
+        """Of a conversation's record, only what it has spent outlives the deletion, while it counts."""
+        limits = QuotaLimits(tokens_per_day=100)
+        talk = Talk(filled)
+        await (await talk.begin("conv-3", limits)).finish(tokens=60)
+        for _ in range(2):
+            assert (await delete_user_data(KEY.user_id, store=filled, recall=None)).is_complete
+            assert (await talk.use(limits)).tokens == 60
+
     async def test_a_position_leads_to_no_other_user_s_records(self, filled: SeedableStore) -> None:
         """Each position of each neighbour, in the user's own data, leads to the user's records or nothing."""
         own = {record.id for record in await read_all(filled, KEY.user_id)}

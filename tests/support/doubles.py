@@ -9,14 +9,28 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from coachstream.conversation.another_try import (
+    MOST_VERSIONS,
+    AnotherTry,
+    TryRequest,
+    Version,
+    last_exchange,
+    surplus,
+    surroundings_of,
+    versions_of,
+)
 from coachstream.conversation.errors import (
     CoachConfigNotFound,
     CoachStreamError,
     ConversationNotFound,
+    IdempotencyMismatch,
     InvalidCursor,
+    MessageWithdrawn,
+    NotTheLastExchange,
     RunNotFound,
+    TryInProgress,
 )
-from coachstream.conversation.ids import first_message_id, id_after
+from coachstream.conversation.ids import first_message_id, id_after, moment_of, time_in
 from coachstream.conversation.model import (
     Conversation,
     ConversationChange,
@@ -34,7 +48,9 @@ from coachstream.conversation.ports import (
     ModelEvent,
     ModelStop,
     NewSummary,
+    QueueIsFull,
     RunBegun,
+    RunQueued,
     TextDelta,
 )
 from coachstream.conversation.prompt.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
@@ -55,11 +71,12 @@ from coachstream.conversation.quotas import (
     holds_a_place,
     minute_of,
 )
-from coachstream.conversation.run_log import LogEntry
+from coachstream.conversation.run_log import Broken, Finished, LogEntry
+from coachstream.conversation.run_queue import QueuedRun, RunQueue, place_behind
 from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.conversation.user_data import MEMORY, PAGE_RECORDS, RecordPage, UserRecord
 from coachstream.storage.idempotency import require_same_text
-from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
+from coachstream.storage.log_entries import as_begun, as_stored, continuing, is_repeated, opened_at
 from coachstream.storage.memory_ranking import most_important
 from coachstream.storage.summary_attributes import summary_attributes
 
@@ -102,10 +119,15 @@ class RememberedConversations:
         self._profiles: dict[str, UserProfile] = {}
         self._summaries: dict[ConversationKey, ConversationSummary] = {}
         self._unfinished: dict[ConversationKey, str] = {}
+        self._queues: defaultdict[ConversationKey, list[QueuedRun]] = defaultdict(list)
+        self._withdrawn: set[tuple[ConversationKey, str | None]] = set()
         self._own_limits: dict[str, OwnLimits] = {}
         self._turns: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._tokens: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._logs: defaultdict[tuple[ConversationKey, str], dict[int, LogEntry]] = defaultdict(dict)
+        self._older: defaultdict[ConversationKey, list[Message]] = defaultdict(list)
+        self._pending: defaultdict[ConversationKey, list[Message]] = defaultdict(list)
+        self._tries: defaultdict[ConversationKey, dict[str, tuple[TryRequest, str, str]]] = defaultdict(dict)
 
     @property
     def claims(self) -> set[ConversationKey]:
@@ -174,7 +196,7 @@ class RememberedConversations:
         self._begin()
         self._find(key)
         stored = self._summaries.get(key)
-        if stored is not None and stored.total_messages >= summary.total_messages:
+        if stored is not None and not summary.is_newer_than(stored):
             return False
         await self.put_summary(key, summary_attributes(key, summary))
         return True
@@ -185,6 +207,10 @@ class RememberedConversations:
         del self.conversations[key], self.messages[key]
         self._summaries.pop(key, None)
         self._unfinished.pop(key, None)
+        self._queues.pop(key, None)
+        self._withdrawn = {each for each in self._withdrawn if each[0] != key}
+        for older in (self._older, self._pending, self._tries):
+            older.pop(key, None)
         for log in [log for log in self._logs if log[0] == key]:
             del self._logs[log]
 
@@ -199,20 +225,28 @@ class RememberedConversations:
         self._begin()
         self._find(key)
         known = self._known(key, user_message)
-        for stored in known:
+        if not known and user_message.metadata.client_message_id in self._tries[key]:
+            raise IdempotencyMismatch
+        replaced = [] if known else self._known(key, user_message, self._older[key])
+        for stored in (*known, *replaced):
             require_same_text(stored, user_message)
+        for stored in replaced:
+            replies = [each for each in self._older[key] if each.metadata.reply_to == stored.id]
+            if all(each.is_interrupted for each in replies):
+                raise NotTheLastExchange
+            return AlreadyAnswered(stored, next(each for each in replies if not each.is_interrupted))
         for reply in self.messages[key]:
             if known and reply.metadata.reply_to == known[0].id and not reply.is_interrupted:
                 return AlreadyAnswered(known[0], reply)
-        if key in self._unfinished:
-            return ConversationBusy(self._unfinished[key], known[0] if known else None)
+        queue = self._queue(key)
+        if queue.first_run_id is not None:
+            return ConversationBusy(queue.first_run_id, known[0] if known else None, queue.queued)
         if quotas.is_on:
             at = opened_at(opened)
             self._use(key.user_id, quotas, at).check()
             self._turns[key.user_id, minute_of(at)] += 1
         message = known[0] if known else self._save_new(key, user_message)
-        newest_id = max(message.id for message in self.messages[key])
-        first = as_stored(opened, message.id, is_first_attempt=not known, newest_id=newest_id)
+        first = as_stored(opened, message.id, is_first_attempt=not known, newest_id=self._newest_id(key))
         self._unfinished[key] = run_id
         self._logs[key, run_id] = {0: first}
         return RunBegun(message, is_first_attempt=not known, at=opened_at(first))
@@ -222,25 +256,226 @@ class RememberedConversations:
     ) -> Message | None:
         self._begin()
         self._find(key)
-        if self._unfinished.get(key) != run_id:
+        if self._queue(key).first_run_id != run_id:
             return None
         known = self._known(key, user_message)
         for stored in known:
             require_same_text(stored, user_message)
-        return known[0] if known else self._save_new(key, user_message)
+        return known[0] if known else self._save_waiting(key, user_message)
 
-    def _known(self, key: ConversationKey, user_message: Message) -> list[Message]:
+    async def enqueue_run(
+        self,
+        key: ConversationKey,
+        user_message: Message,
+        run_id: str,
+        *,
+        behind: str,
+        most: int,
+        time_zone: str | None = None,
+    ) -> RunQueued | QueueIsFull | None:
+        self._begin()
+        self._find(key)
+        known = self._known(key, user_message)
+        for stored in known:
+            require_same_text(stored, user_message)
+            found = self._queue(key).run_of(stored.id)
+            if found is not None:
+                return RunQueued(stored, found)
+        if self._queue(key).first_run_id != behind:
+            return None
+        if len(self._queues[key]) >= most:
+            return QueueIsFull()
+        at = self._newest_time(key) + 2
+        message = known[0] if known else self._save_waiting(key, user_message)
+        run = QueuedRun(run_id, message.id, at if known else time_in(message.id) or at, not known, time_zone)
+        self._queues[key].append(run)
+        return RunQueued(message, run)
+
+    async def begin_queued(
+        self, key: ConversationKey, run_id: str, opened: LogEntry, quotas: QuotaLimits = UNLIMITED
+    ) -> RunBegun | None:
+        self._begin()
+        self._find(key)
+        queue = self._queue(key)
+        if queue.run_id is not None or queue.position_of(run_id) != 1:
+            return None
+        if quotas.is_on:
+            at = opened_at(opened)
+            self._use(key.user_id, quotas, at).check()
+            self._turns[key.user_id, minute_of(at)] += 1
+        run = self._queues[key].pop(0)
+        self._unfinished[key] = run_id
+        self._logs[key, run_id] = {0: as_begun(opened, run)}
+        [message] = [message for message in self.messages[key] if message.id == run.user_message_id]
+        return RunBegun(message, run.is_first_attempt, run.at)
+
+    async def leave_queue(
+        self, key: ConversationKey, run_id: str, ended: LogEntry, *, is_withdrawn: bool
+    ) -> bool:
+        self._begin()
+        self._find(key)
+        position = self._queue(key).position_of(run_id)
+        if position is None:
+            return False
+        run = self._queues[key].pop(position - 1)
+        self._logs[key, run_id] = {ended.number: ended}
+        if is_withdrawn:
+            self._withdraw(key, run.user_message_id)
+        return True
+
+    def _withdraw(self, key: ConversationKey, message_id: str) -> None:
+        if any(message.metadata.reply_to == message_id for message in self.messages[key]):
+            return
+        [message] = [message for message in self.messages[key] if message.id == message_id]
+        self._withdrawn.add((key, message.metadata.client_message_id))
+        kept = [message for message in self.messages[key] if message.id != message_id]
+        self._replace_messages(key, kept, message)
+
+    async def read_queue(self, key: ConversationKey) -> RunQueue:
+        self._begin()
+        return self._queue(key)
+
+    def _queue(self, key: ConversationKey) -> RunQueue:
+        return RunQueue(self._unfinished.get(key), tuple(self._queues.get(key, ())))
+
+    def _newest_time(self, key: ConversationKey) -> int:
+        times = [time_in(message.id) or 0 for message in self._all(key)]
+        return max([0, *times, *(run.at for run in self._queues[key])])
+
+    def _save_waiting(self, key: ConversationKey, message: Message) -> Message:
+        newest = first_message_id(moment_of(self._newest_time(key)))
+        return self._save_new(key, msgspec.structs.replace(message, id=place_behind(message.id, newest)))
+
+    async def begin_try(
+        self,
+        key: ConversationKey,
+        request: TryRequest,
+        user_message: Message | None,
+        run_id: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        self._begin()
+        self._find(key)
+        unfinished = self._unfinished.get(key)
+        tried = self._tries[key].get(request.client_message_id)
+        stored: Message | None = None
+        if tried is not None:
+            if tried[0] != request:
+                raise IdempotencyMismatch
+            stored = self._message(key, tried[2])
+            if stored is not None and user_message is not None:
+                require_same_text(stored, user_message)
+        elif any(m.metadata.client_message_id == request.client_message_id for m in self._all(key)):
+            raise IdempotencyMismatch
+        if unfinished is not None:
+            return ConversationBusy(unfinished, stored if tried and tried[1] == unfinished else None)
+        if tried is not None and stored is not None:
+            log = self._logs[key, tried[1]]
+            ending = log[max(log)].content if log else None
+            found = [each for each in self.messages[key][-1:] if each.metadata.run_id == tried[1]]
+            reply = found[0] if found else None
+            if isinstance(ending, Finished):
+                reply = self._message(key, ending.reply_id)
+            if reply is not None:
+                return AlreadyAnswered(stored, reply)
+            if not isinstance(ending, Broken):
+                raise NotTheLastExchange
+        queue = self._queue(key)
+        if queue.first_run_id is not None:
+            return ConversationBusy(queue.first_run_id, None, queue.queued)
+        last = last_exchange(self.messages[key])
+        another = request.begin(last)
+        assert last is not None
+        if quotas.is_on:
+            at = opened_at(opened)
+            self._use(key.user_id, quotas, at).check()
+            self._turns[key.user_id, minute_of(at)] += 1
+        message = stored or last.user_message
+        if stored is None and user_message is not None:
+            metadata = msgspec.structs.replace(
+                user_message.metadata, is_handed_off=last.user_message.metadata.is_handed_off
+            )
+            message = msgspec.structs.replace(
+                user_message, id=id_after(user_message.id, self._newest_id(key)), metadata=metadata
+            )
+            self._pending[key].append(message)
+        first = as_stored(
+            *(opened, message.id),
+            is_first_attempt=False,
+            newest_id=self._newest_id(key),
+            another_try=another,
+        )
+        said = last.reply.content if another.continued_id and last.reply else ""
+        self._tries[key][request.client_message_id] = (request, run_id, message.id)
+        self._unfinished[key] = run_id
+        self._logs[key, run_id] = {each.number: each for each in (first, *continuing(first, said))}
+        return RunBegun(message, False, opened_at(first), another, said)
+
+    def _finish_try(self, key: ConversationKey, another: AnotherTry, reply: Message) -> None:
+        leaving = {*another.older_ids, another.continued_id}
+        older = [each for each in self.messages[key] if each.id in another.older_ids]
+        coming = [each for each in self._pending[key] if each.id == reply.metadata.reply_to]
+        kept = [each for each in self.messages[key] if each.id not in leaving]
+        self._pending[key] = [each for each in self._pending[key] if each not in coming]
+        self._older[key] += older
+        self._replace_messages(key, sorted((*kept, *coming, reply), key=lambda each: each.id), reply)
+        if reply.metadata.versions == MOST_VERSIONS:
+            around = surroundings_of(reply.id, self.messages[key])
+            own = [each for each in self._older[key] if around is not None and around.has(each.id)]
+            dropped = surplus(own, keep=MOST_VERSIONS - 1)
+            self._older[key] = [each for each in self._older[key] if each not in dropped]
+
+    async def choose_version(self, key: ConversationKey, reply_id: str, version_id: str) -> None:
+        self._begin()
+        self._find(key)
+        busy = self._queue(key).first_run_id
+        if busy is not None:
+            raise TryInProgress(busy)
+        last = last_exchange(self.messages[key])
+        versions = await self.load_versions(key, reply_id)
+        version = next((each for each in versions if each.reply and each.reply.id == version_id), None)
+        if last is None or last.reply is None or last.reply.id != reply_id:
+            raise NotTheLastExchange
+        if version is None or version.reply is None:
+            raise NotTheLastExchange
+        metadata = msgspec.structs.replace(version.reply.metadata, versions=last.reply.metadata.versions)
+        chosen = (version.user_message, msgspec.structs.replace(version.reply, metadata=metadata))
+        before = (last.user_message, last.reply)
+        names = {each.id for each in chosen}
+        self._older[key] = [each for each in (*self._older[key], *before) if each.id not in names]
+        self.messages[key] = [*self.messages[key][:-2], *chosen]
+
+    async def load_versions(self, key: ConversationKey, message_id: str) -> Sequence[Version]:
+        around = surroundings_of(message_id, self.messages.get(key, []))
+        if around is None:
+            return []
+        return versions_of(around.chosen, [each for each in self._older[key] if around.has(each.id)])
+
+    def _all(self, key: ConversationKey) -> list[Message]:
+        return [*self.messages.get(key, []), *self._older[key], *self._pending[key]]
+
+    def _message(self, key: ConversationKey, message_id: str) -> Message | None:
+        return next((message for message in self._all(key) if message.id == message_id), None)
+
+    def _newest_id(self, key: ConversationKey) -> str:
+        return max((message.id for message in self._all(key)), default="")
+
+    def _known(
+        self, key: ConversationKey, user_message: Message, messages: Sequence[Message] | None = None
+    ) -> list[Message]:
         name = user_message.metadata.client_message_id
+        if name is not None and (key, name) in self._withdrawn:
+            raise MessageWithdrawn
         return [
             message
-            for message in self.messages[key]
+            for message in (self.messages[key] if messages is None else messages)
             if message.id == user_message.id
             or (name is not None and message.metadata.client_message_id == name)
         ]
 
     def _save_new(self, key: ConversationKey, message: Message) -> Message:
-        newest_id = max((message.id for message in self.messages[key]), default="")
-        message = msgspec.structs.replace(message, id=id_after(message.id, newest_id))
+        message = msgspec.structs.replace(message, id=id_after(message.id, self._newest_id(key)))
         self._replace_messages(key, [*self.messages[key], message], message)
         return message
 
@@ -257,6 +492,7 @@ class RememberedConversations:
         ended: LogEntry,
         reply: Message | None,
         spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         self._begin()
         self._find(key)
@@ -266,7 +502,9 @@ class RememberedConversations:
         if self._unfinished.get(key) != run_id:
             raise RunNotFound
         self._logs[key, run_id][ended.number] = ended
-        if reply is not None:
+        if reply is not None and another_try is not None:
+            self._finish_try(key, another_try, reply)
+        elif reply is not None:
             kept = [
                 message
                 for message in self.messages[key]
@@ -311,7 +549,7 @@ class RememberedConversations:
 
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
         self._begin()
-        return next((message for message in self.messages.get(key, []) if message.id == message_id), None)
+        return self._message(key, message_id)
 
     async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
         self._begin()
@@ -417,6 +655,8 @@ class RememberedConversations:
             name = key.conversation_id
             found.append(("coachConversation", f"coachConversation#{key.coach_id}#{name}", talk))
             found += [("coachMessage", f"coachMessage#{name}#{m.id}", m) for m in self.messages[key]]
+            older = [*self._older[key], *self._pending[key]]
+            found += [("coachVersion", f"coachVersion#{name}#{m.id}", m) for m in older]
             if key in self._summaries:
                 found.append(("conversation", f"conversation#{name}#summary", self._summaries[key]))
             found += [

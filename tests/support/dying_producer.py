@@ -20,6 +20,7 @@ from pathlib import Path
 
 import msgspec
 
+from coachstream.conversation.another_try import AnotherTry
 from coachstream.conversation.events import Chunk
 from coachstream.conversation.model import ConversationKey, Message, StopReason
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
@@ -104,9 +105,10 @@ class DyingStore(SqliteStore):
         ended: LogEntry,
         reply: Message | None,
         spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ):
         finish = super().finish_run
-        return await self._around(lambda: finish(key, run_id, ended, reply, spent))
+        return await self._around(lambda: finish(key, run_id, ended, reply, spent, another_try))
 
 
 class Talker:

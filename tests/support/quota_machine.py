@@ -24,6 +24,7 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from coachstream.conversation.another_try import AnotherTry
 from coachstream.conversation.errors import (
     ConversationNotFound,
     ErrorCode,
@@ -201,12 +202,27 @@ class QuotaProcess(Process):
         opened: LogEntry,
         quotas: QuotaLimits = UNLIMITED,
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        return await self._begun(
+            key, of_run, opened, super().begin_run(key, user_message, of_run, opened, quotas)
+        )
+
+    async def begin_queued(
+        self, key: ConversationKey, of_run: str, opened: LogEntry, quotas: QuotaLimits = UNLIMITED
+    ) -> RunBegun | None:
+        return await self._begun(key, of_run, opened, super().begin_queued(key, of_run, opened, quotas))
+
+    async def _begun(
+        self, key: ConversationKey, of_run: str, opened: LogEntry, beginning: Awaitable[T]
+    ) -> T:
+        """Await an attempt to begin a run, and keep its result."""
         assert isinstance(opened.content, Opened)
         run = KnownRun(key, opened.content.at, self, leased_until=opened.leased_until)
         held = [each for each in self._ledger.of(key.user_id) if each.may_hold_a_place(run.at)]
-        self._ledger.runs[of_run] = run
+        known = self._ledger.runs.get(of_run)
+        if known is None or known.has_begun is False:
+            self._ledger.runs[of_run] = run
         try:
-            result = await super().begin_run(key, user_message, of_run, opened, quotas)
+            result = await beginning
         except QuotaExceeded as error:
             run.has_begun = False
             self._ledger.check_refused(run, error, held)
@@ -216,6 +232,7 @@ class QuotaProcess(Process):
             raise
         run.has_begun = isinstance(result, RunBegun)
         if run.has_begun:
+            self._ledger.runs[of_run] = run
             self._ledger.check_begun(run)
         return result
 
@@ -232,13 +249,14 @@ class QuotaProcess(Process):
         ended: LogEntry,
         reply: Message | None,
         spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         run = self._ledger.runs[of_run]
         if run.has_ended is False:
             run.has_ended = None
         if spent is not None and run.is_spent is False:
             run.spent, run.is_spent = spent, None
-        there = await super().finish_run(key, of_run, ended, reply, spent)
+        there = await super().finish_run(key, of_run, ended, reply, spent, another_try)
         run.has_ended = True
         if spent is not None and there is None:
             run.spent, run.is_spent = spent, True

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Generic, TypeVar
 
 from coachstream.conversation.analysis import MessageAnalysis
+from coachstream.conversation.another_try import AnotherTry
 from coachstream.conversation.events import Event
 from coachstream.conversation.model import (
     Conversation,
@@ -122,9 +123,10 @@ class TurnStoreDouble(RememberedConversations):
         ended: LogEntry,
         reply: Message | None,
         spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         work = super().finish_run
-        return await self._step("finish_run", lambda: work(key, run_id, ended, reply, spent))
+        return await self._step("finish_run", lambda: work(key, run_id, ended, reply, spent, another_try))
 
     async def quota_use(self, user_id: str, limits: QuotaLimits, *, at: int) -> QuotaUse:
         work = super().quota_use
@@ -321,6 +323,7 @@ class Stage:
     def __init__(self, model: ScriptedModel | None = None, recall: RecallDouble | None = None) -> None:
         self.store = TurnStoreDouble()
         self.model = model or ScriptedModel()
+        self.fallback: ScriptedModel | None = None
         self.recall = recall
         self.workouts: Recorded[WorkoutLog] | None = None
         self.summaries: Recorded[SummaryRequest] | None = None
@@ -341,6 +344,7 @@ class Stage:
             conversations=self.store,
             memories=self.store,
             model=self.model,
+            fallback_model=self.fallback,
             recall=self.recall,
             clock=FixedDate(),
             workout_builder=self.workouts,

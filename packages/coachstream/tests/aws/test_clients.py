@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnec
 
 from coachstream.aws.clients import AwsSession, Connection
 from support.faulty_proxy import Fault, proxied
+from support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.usefixtures("aws_credentials")
 #: A region in which no other test creates a table.
@@ -90,7 +91,12 @@ async def test_a_call_is_attempted_exactly_as_often_as_configured(
         proxy.fault = fault
         for attempts in (1, 2):
             client = AwsSession().dynamodb(
-                Connection(region="us-west-2", endpoint_url=proxy.url, attempts=attempts, read_timeout_s=0.1)
+                Connection(
+                    region="us-west-2",
+                    endpoint_url=proxy.url,
+                    attempts=attempts,
+                    read_timeout_s=0.1 if fault is Fault.SLOW else PATIENCE_S,
+                )
             )
             before = proxy.met
             with pytest.raises(raised):

@@ -18,6 +18,7 @@ from coachstream.conversation.prompt.coach import parse_coach_config
 from coachstream.hand_off.lambda_functions import LambdaSummaryBuilder, LambdaWorkoutBuilder
 from coachstream.hand_off.post_turn import LambdaPostTurn, request_in
 from support.http_server import serving
+from support.patience import PATIENCE_S
 
 KEY = ConversationKey("sam", "mara", "conv_1")
 WORKOUT = WorkoutLog(
@@ -70,7 +71,7 @@ async def client(api: LambdaApi, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     async with serving(api) as port:
         client = AwsSession().functions(
-            Connection(region="us-west-2", endpoint_url=f"http://127.0.0.1:{port}", read_timeout_s=0.5)
+            Connection(region="us-west-2", endpoint_url=f"http://127.0.0.1:{port}", read_timeout_s=PATIENCE_S)
         )
         yield client
         await client.aclose()

@@ -497,7 +497,7 @@ async def test_the_deadline_ends_an_attempt(
 async def test_the_deadline_ends_a_stream_that_has_begun(bedrock: BedrockServer, client: Client) -> None:
     """The text so far has already been sent."""
     bedrock.always = Reply([opening(), *text("Squat "), Silence()])
-    received, error = await outcome(BedrockModel(client, options_with()), within_s=0.3)
+    received, error = await outcome(BedrockModel(client, options_with()), within_s=1.0)
     assert received == [TextDelta("Squat ")]
     assert type(error) is DeadlineExceeded
 

@@ -14,9 +14,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from coachstream.conversation.errors import QuotaExceeded
+from coachstream.conversation.another_try import TryRequest
+from coachstream.conversation.errors import NotTheLastExchange, QuotaExceeded
 from coachstream.conversation.events import Completed
 from coachstream.conversation.model import ConversationKey, Message, MessageMetadata, Role, StopReason
+from coachstream.conversation.ports import RunBegun
 from coachstream.conversation.quotas import QuotaLimits
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.runs.closer import RunCloser
@@ -33,7 +35,8 @@ from coachstream.storage.dynamodb import DynamoDbStore
 from coachstream.storage.dynamodb.attribute_values import from_item, to_item
 from coachstream.storage.dynamodb.item_size import KIB, item_bytes
 from coachstream.storage.dynamodb.items import message_item
-from contracts.quotas import Talk
+from contracts.another_try import go_on, regenerate, replace, reply_of
+from contracts.quotas import AT, Talk
 from contracts.store_records import (
     COACH,
     KEY,
@@ -42,6 +45,7 @@ from contracts.store_records import (
     conversation,
     ended,
     memory,
+    opened,
     reply_to,
     said,
     store_reply,
@@ -258,6 +262,77 @@ async def test_a_run_with_its_log_writes_47_units_and_reads_none(
     assert [spent.writes for spent in early.values()] == [10, SEGMENTS, 12]
 
 
+async def what_tries_cost(table: Table, store: DynamoDbStore, number: int) -> dict[str, Spent]:
+    """Another reply, an edit, a continuation, a choice and a list, of replies of 1,500 characters."""
+    prices: dict[str, Spent] = {}
+
+    @asynccontextmanager
+    async def priced(operation: str) -> AsyncIterator[None]:
+        async with table.metered() as spent:
+            yield
+        prices[operation] = spent
+
+    async def tried(name: str, request: TryRequest, message: Message | None = None) -> Message:
+        run = f"run_{number:013d}_{name.ljust(9, '0')}"
+        async with priced(f"begin to {name}"):
+            begun = await store.begin_try(KEY, request, message, run, opened())
+        assert isinstance(begun, RunBegun)
+        reply = reply_of(begun, SEGMENT * SEGMENTS, run=run, stop=StopReason.STOPPED)
+        end = ended(1 + bool(begun.said), reply)
+        async with priced(f"finish: {name}"):
+            assert await store.finish_run(KEY, run, end, reply, None, begun.another_try) is None
+        return reply
+
+    def sent(name: str) -> Message:
+        """A message that comes after the seeded ones."""
+        message = user_message(number, f"How was it, {name}?", client_id=f"{name}-{number}")
+        return msgspec.structs.replace(message, id=f"msg_{1_790_000_000_000 + number:013d}_user")
+
+    begun = await begin(store, sent("c"), NEXT_RUN)
+    reply = reply_of(begun, SEGMENT * SEGMENTS)
+    assert await store.finish_run(KEY, NEXT_RUN, ended(1, reply), reply) is None
+    async with priced("refuse"):
+        with pytest.raises(NotTheLastExchange):
+            await store.begin_try(KEY, regenerate(begun.user_message, f"no-{number}"), None, "run_0", opened())
+    again = await tried("generate", regenerate(reply, f"re-{number}"))
+    await tried("continue", go_on(again, f"go-{number}"))
+    await tried("replace", replace(begun.user_message, f"ed-{number}"), sent("ed"))
+    [*_, last] = await store.load_newest(KEY, limit=1)
+    async with priced("list 3 versions"):
+        assert len(await store.load_versions(KEY, last.id)) == 3
+    async with priced("choose"):
+        await store.choose_version(KEY, last.id, again.id)
+    return prices
+
+
+async def test_each_operation_on_versions_has_its_price(
+    table: Table, store: DynamoDbStore, long: Table
+) -> None:
+    """It is the same at message 10 and at message 5,000, and bounded by a few times that of a run.
+
+    Two units a kilobyte for each item of a transaction; a version that is moved is written and deleted.
+    """
+    await seed(table, 1, 10)
+    early = await what_tries_cost(table, store, 100)
+    late = await what_tries_cost(long, long.store(), 200)
+    for operation, spent in early.items():
+        print(f"{operation}: {spent.writes} WCU, {spent.reads} RCU, {spent.calls}")  # noqa: T201 (its price)
+    assert late == early
+    writes = {operation: spent.writes for operation, spent in early.items()}
+    assert writes == {
+        "refuse": 0,
+        "begin to generate": 8,
+        "finish: generate": 18,
+        "begin to continue": 12,
+        "finish: continue": 12,
+        "begin to replace": 10,
+        "finish: replace": 28,
+        "list 3 versions": 0,
+        "choose": 28,
+    }
+    assert max(spent.reads for spent in early.values()) <= 12
+
+
 QUOTAS = QuotaLimits(concurrent_runs=3, turns_per_minute=100, tokens_per_day=1_000_000)
 
 
@@ -315,7 +390,7 @@ async def test_each_operation_on_quotas_has_its_price(table: Table, store: Dynam
     async with priced("claim that looks for a place"):
         run = await talk.begin("e", limits)
     await run.finish(tokens=10)
-    use = (await talk.use(limits)).after_turn(limits.tokens_per_day)
+    use = (await talk.use(limits)).after_turn(limits.tokens_per_day, at=AT)
     async with priced("end that uses up the day"):
         await other.finish(tokens=limits.tokens_per_day, use=use)
     async with priced("refusal: tokens"):

@@ -8,6 +8,7 @@ from contextlib import aclosing
 import pytest
 
 from coachstream.storage.dynamodb import DynamoDbStore
+from contracts.another_try import AnotherTryContract
 from contracts.conversation_store import ConversationStoreContract
 from support.aws_session import SESSION
 from support.dynamodb import an_emptied_table, missing_for_dynamodb_local
@@ -17,14 +18,14 @@ pytestmark = pytest.mark.usefixtures("aws_credentials")
 
 if missing_for_dynamodb_local():
 
-    class TestOnMoto(ConversationStoreContract):
+    class TestOnMoto(ConversationStoreContract, AnotherTryContract):
         @pytest.fixture
         async def store(self, moto_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
             async with an_emptied_table(moto_url) as table:
                 yield table.store()
 
 
-class TestOnDynamoDbLocal(ConversationStoreContract):
+class TestOnDynamoDbLocal(ConversationStoreContract, AnotherTryContract):
     @pytest.fixture
     async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
         async with (
@@ -34,14 +35,14 @@ class TestOnDynamoDbLocal(ConversationStoreContract):
             yield DynamoDbStore(client, table.name)
 
 
-class TestOnDynamoDbLocalWithTheSdk(ConversationStoreContract):
+class TestOnDynamoDbLocalWithTheSdk(ConversationStoreContract, AnotherTryContract):
     @pytest.fixture
     async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
         async with an_emptied_table(dynamodb_local_url) as table:
             yield table.store()
 
 
-class TestMirroringOnDynamoDbLocal(ConversationStoreContract):
+class TestMirroringOnDynamoDbLocal(ConversationStoreContract, AnotherTryContract):
     @pytest.fixture
     async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
         async with an_emptied_table(dynamodb_local_url) as table:

@@ -398,6 +398,7 @@ async def test_unprocessed_items_of_a_batch_are_sent_again() -> None:
         empty,  # no claims
         empty,  # no reply index
         found,
+        empty,  # no older versions
         empty,  # no logs
         answer(json.dumps(unprocessed).encode()),
         answer(b"{}"),
@@ -409,10 +410,10 @@ async def test_unprocessed_items_of_a_batch_are_sent_again() -> None:
     assert asked == [
         "GetItem",
         "TransactWriteItems",
-        *["Query"] * 4,
+        *["Query"] * 5,
         *["BatchWriteItem"] * 2,
         "TransactWriteItems",
-        *["Query"] * 4,
+        *["Query"] * 5,
         "BatchWriteItem",  # a summary that was written in the meantime
     ]
 

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from coachstream.conversation.another_try import TryKind, TryRequest
+from coachstream.conversation.errors import NotTheLastExchange
 from coachstream.conversation.model import Message, StopReason
 from coachstream.storage.dynamodb import DynamoDbStore
 from coachstream.storage.dynamodb.attribute_values import to_attribute
 from coachstream.storage.dynamodb.item_size import KIB, item_bytes
 from coachstream.storage.dynamodb.items import message_attributes
+from contracts.another_try import begin_try, reply_of
 from contracts.store_records import (
     COACH,
     KEY,
@@ -20,6 +23,7 @@ from contracts.store_records import (
     begin,
     conversation,
     ended,
+    opened,
     reply_to,
     store_reply,
     user_message,
@@ -131,6 +135,56 @@ async def test_a_message_that_is_blocked_at_a_later_attempt_leaves_the_mirror(
     assert ids == [before.id, reply_to(before, 2).id, "theirs"]
     loaded = await store.load_messages(KEY)
     assert [message.id for message in loaded if message.id not in ids] == [blocked.id, withheld.id]
+
+
+@pytest.mark.parametrize("kind", TryKind)
+async def test_a_list_has_the_chosen_version_only(
+    table: Table, store: DynamoDbStore, kind: TryKind
+) -> None:
+    """In the place of what it replaces; saving it again changes nothing."""
+    before, answer = await a_run(store, 1)
+    said = user_message(3, client_id="c-1")
+    short = reply_to(said, 4, "Well", stop=StopReason.STOPPED)
+    await store_reply(store, said, short)
+    named = said if kind is TryKind.REPLACE else short
+    edit = user_message(5, "New", client_id="again") if kind is TryKind.REPLACE else None
+    begun = await begin_try(store, TryRequest(kind, named.id, "again"), edit)
+    assert len(await mirrored(table)) == 4
+    reply = reply_of(begun, "Well done.")
+    end = ended(1 + bool(begun.said), reply)
+    for _ in range(2):
+        assert await store.finish_run(KEY, NEXT_RUN, end, reply, None, begun.another_try) is None
+        chosen = [before, answer, begun.user_message, reply]
+        assert await mirrored(table) == [message_attributes(message) for message in chosen]
+    assert list(await store.load_messages(KEY)) == chosen
+
+    if kind is not TryKind.CONTINUE:
+        await store.choose_version(KEY, reply.id, short.id)
+        ids = [message["id"] for message in await mirrored(table)]
+        assert ids == [before.id, answer.id, said.id, short.id]
+
+
+async def test_an_older_version_leaves_a_list_that_is_full(table: Table, store: DynamoDbStore) -> None:
+    """Rather than stay there although it is not the chosen one."""
+    said, reply = await a_run(store, 1)
+    begun = await begin_try(store, TryRequest(TryKind.REGENERATE, reply.id, "again"))
+    longer = reply_of(begun, "x" * 351 * KIB)
+    assert await store.finish_run(KEY, NEXT_RUN, ended(1, longer), longer, None, begun.another_try) is None
+    assert [message["id"] for message in await mirrored(table)] == [said.id]
+
+
+async def test_an_exchange_of_the_existing_functions_is_not_tried_again(
+    table: Table, store: DynamoDbStore
+) -> None:
+    """It has no items; and what they have appended comes after the last exchange with items."""
+    _, reply = await a_run(store, 1)
+    await append_as_the_existing_functions_might(table, "msg_0000000000009_user")
+    for named in (reply.id, "msg_0000000000009_user"):
+        for kind in TryKind:
+            text = user_message(20, "New", client_id="again") if kind is TryKind.REPLACE else None
+            with pytest.raises(NotTheLastExchange):
+                await store.begin_try(KEY, TryRequest(kind, named, "again"), text, RUN, opened())
+    assert len(await mirrored(table)) == 3
 
 
 async def test_what_others_append_meanwhile_is_not_lost(table: Table, store: DynamoDbStore) -> None:

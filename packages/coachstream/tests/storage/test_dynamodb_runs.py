@@ -92,6 +92,7 @@ class TestItems:
                 "hasProducer": True,
                 "at": 1,
                 "timeZone": None,
+                "anotherTry": None,
             },
         }
         assert await table.get(PK, f"{LOG}00000001") == {

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from coachstream.storage.sqlite import SqliteStore
+from contracts.another_try import AnotherTryContract
 from contracts.conversation_store import ConversationStoreContract
 
 
-class TestSqliteStore(ConversationStoreContract):
+class TestSqliteStore(ConversationStoreContract, AnotherTryContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[SqliteStore]:
         store = SqliteStore(tmp_path / "data" / "coachstream.db")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from coachstream.conversation.another_try import RetriedMessage
 from coachstream.conversation.errors import (
     AttachmentRejected,
     InvalidClientMessageId,
@@ -20,7 +21,6 @@ from coachstream.conversation.errors import (
     MessageTooLong,
     MissingRequestBody,
     RequestError,
-    UnsupportedRequest,
 )
 from coachstream.web import ag_ui, ai_sdk
 from coachstream.web.request_body import CLIENT_MESSAGE_ID, MAX_MESSAGE_CHARS
@@ -105,7 +105,6 @@ def test_what_other_transports_add_is_accepted() -> None:
         (ui_body(asked(TEXT, {"type": "data-location", "data": {}})), AttachmentRejected),
         (ui_body(asked(TEXT), attachments=["a"]), AttachmentRejected),
         (ui_body(asked(*[{"type": "text", "text": "x" * MAX_MESSAGE_CHARS}] * 2)), MessageTooLong),
-        (ui_body(asked(TEXT), trigger="regenerate-message"), UnsupportedRequest),
         (ui_body(asked(TEXT), trigger="resume-stream"), InvalidRequest),
         (ui_body(asked(TEXT), userTimezone="Mars, Olympus"), InvalidTimeZone),
     ],
@@ -115,6 +114,18 @@ def test_what_the_ai_sdk_may_not_send(body: Body | bytes | None, error: type[Req
     with pytest.raises(RequestError) as refused:
         read(ai_sdk.read_post, body)
     assert type(refused.value) is error
+
+
+def test_what_the_ai_sdk_sends_again() -> None:
+    """`regenerate()`, and `sendMessage` with the id of the last message, which may be edited."""
+    message = asked(TEXT)
+    name = str(message["id"])
+    for more, is_for_another_reply in (({"trigger": "regenerate-message"}, True), ({"messageId": name}, False)):
+        posted = read(ai_sdk.read_post, ui_body(message, **more))
+        assert posted.message.retried == RetriedMessage(idempotency_key(name), is_for_another_reply)
+        assert posted.message.text == TEXT["text"]
+    assert read(ai_sdk.read_post, ui_body(message, messageId="another")).message.retried is None
+    assert read(ai_sdk.read_post, ui_body(message)).message.retried is None
 
 
 def test_the_last_message_of_the_user_is_the_message_of_ag_ui() -> None:

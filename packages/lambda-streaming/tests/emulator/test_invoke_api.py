@@ -183,13 +183,13 @@ async def test_an_error_of_the_function_is_its_own_report() -> None:
 @pytest.mark.parametrize("before", [[], [["write", "partial"]]], ids=["before-a-byte", "in-mid-response"])
 async def test_a_timeout_is_an_error_of_the_function(before: list[list[object]]) -> None:
     """The caller gets the error and no part of the response."""
-    async with emulated(timeout_s=0.5) as client:
+    async with emulated(timeout_s=2.0) as client:
         response, payload = await client.invoke([*before, ["hang"]])
     assert (response["StatusCode"], response["FunctionError"]) == (200, "Unhandled")
     error = json.loads(payload)
     assert error["errorType"] == "Sandbox.Timedout"
     request_id = response["ResponseMetadata"]["RequestId"]
-    assert error["errorMessage"] == f"RequestId: {request_id} Error: Task timed out after 0.50 seconds"
+    assert error["errorMessage"] == f"RequestId: {request_id} Error: Task timed out after 2.00 seconds"
 
 
 async def test_an_exit_is_an_error_of_the_function() -> None:
@@ -237,8 +237,8 @@ async def test_an_empty_stream_has_only_its_end() -> None:
     [
         ([["error", "ValueError", "no"]], [], "ValueError", "no"),
         ([["write", "some"], ["exit", 3]], [b"some"], "Runtime.TruncatedResponse", "truncated"),
-        ([["write", "some"], ["hang"]], [b"some"], "Sandbox.Timedout", "timed out after 0.50 seconds"),
-        ([["hang"]], [], "Sandbox.Timedout", "timed out after 0.50 seconds"),
+        ([["write", "some"], ["hang"]], [b"some"], "Sandbox.Timedout", "timed out after 2.00 seconds"),
+        ([["hang"]], [], "Sandbox.Timedout", "timed out after 2.00 seconds"),
     ],
     ids=["error-before", "exit-after", "timeout-after", "timeout-before"],
 )
@@ -246,7 +246,7 @@ async def test_a_stream_that_fails_ends_with_the_error(
     taken: list[list[object]], chunks: list[bytes], code: str, message: str
 ) -> None:
     """The response's status is 200 already, so the last message has the error's type and details."""
-    async with emulated(timeout_s=0.5) as client:
+    async with emulated(timeout_s=2.0) as client:
         *parts, last = await client.stream(taken)
     assert [event["PayloadChunk"]["Payload"] for event in parts] == chunks
     assert last["InvokeComplete"]["ErrorCode"] == code

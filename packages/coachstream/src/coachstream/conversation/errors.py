@@ -44,7 +44,10 @@ class ErrorCode(StrEnum):
     CONVERSATION_NOT_FOUND = "CONVERSATION_NOT_FOUND"
     COACH_CONFIG_NOT_FOUND = "COACH_CONFIG_NOT_FOUND"
     TURN_IN_PROGRESS = "TURN_IN_PROGRESS"
+    MESSAGE_WITHDRAWN = "MESSAGE_WITHDRAWN"
     IDEMPOTENCY_MISMATCH = "IDEMPOTENCY_MISMATCH"
+    NOT_THE_LAST_EXCHANGE = "NOT_THE_LAST_EXCHANGE"
+    CANNOT_CONTINUE = "CANNOT_CONTINUE"
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     SERVER_BUSY = "SERVER_BUSY"
     TURN_INTERRUPTED = "TURN_INTERRUPTED"
@@ -230,12 +233,6 @@ class InvalidRequest(RequestError):
     sentence = "The request does not say what to change, or not in a way we understand."
 
 
-class UnsupportedRequest(InvalidRequest):
-    """A client of another wire protocol wants a second reply to a message."""
-
-    sentence = "A message that was sent cannot be answered again. Please send a new one."
-
-
 class InvalidCursor(InvalidRequest):
     """The position from which to continue an export is not one of this user's in this store."""
 
@@ -298,17 +295,32 @@ class TurnInProgress(CoachStreamError):
 
     Attributes:
         run_id: the run that writes the reply.
-        user_message: the stored message. Its turn begins when it is sent again after that run has ended.
+        user_message: the stored message. Its turn begins when it is sent again after that run has ended. None
+            for another try at an exchange, which is not stored.
     """
 
     code = ErrorCode.TURN_IN_PROGRESS
     sentence = "Your coach is still answering. Your message is saved: send it again after the reply."
 
-    def __init__(self, run_id: str, user_message: Message) -> None:
+    def __init__(self, run_id: str, user_message: Message | None = None) -> None:
         """Remember the run, which can be joined or stopped, and the message."""
         super().__init__()
         self.run_id = run_id
         self.user_message = user_message
+
+
+class MessageWithdrawn(CoachStreamError):
+    """The message was withdrawn while it was in the queue; it is deleted and will not be answered."""
+
+    code = ErrorCode.MESSAGE_WITHDRAWN
+    sentence = "This message was withdrawn."
+    retryable = False
+
+
+class TryInProgress(TurnInProgress):
+    """Another try must wait for the run that writes a reply; nothing of the request is stored."""
+
+    sentence = "Your coach is still answering. Please try again after the reply."
 
 
 class ServerBusy(CoachStreamError):
@@ -331,6 +343,26 @@ class IdempotencyMismatch(RequestError):
 
     code = ErrorCode.IDEMPOTENCY_MISMATCH
     sentence = "A message that was sent cannot be changed. Please send a new one."
+
+
+class NotTheLastExchange(RequestError):
+    """Only a conversation's last exchange can be tried again, and it is another one by now; nothing changed.
+
+    Another device may have gone on. Load the conversation again.
+    """
+
+    code = ErrorCode.NOT_THE_LAST_EXCHANGE
+    sentence = "The conversation has gone on. Only its last message and the reply to it can be changed."
+
+
+class CannotContinue(RequestError):
+    """`continue` names a reply that is whole, or the model cannot continue a reply; nothing changed.
+
+    A reply can be continued if it was stopped, interrupted or cut off at its maximum length.
+    """
+
+    code = ErrorCode.CANNOT_CONTINUE
+    sentence = "This reply cannot be continued. You can ask for another one instead."
 
 
 class QuotaExceeded(CoachStreamError):

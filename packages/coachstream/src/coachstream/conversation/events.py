@@ -34,6 +34,18 @@ class Attached(msgspec.Struct, frozen=True):
     point: LogPoint
 
 
+class Queued(msgspec.Struct, frozen=True):
+    """The message is stored, and its run begins after others; sent again when the position has changed.
+
+    Attributes:
+        position: the 1-based position of the run in the queue: 1 for the next one that begins.
+        point: the beginning of the run.
+    """
+
+    position: int
+    point: LogPoint
+
+
 class Chunk(msgspec.Struct, frozen=True):
     """The next piece of the reply; never empty, never cut inside a code point.
 
@@ -101,6 +113,7 @@ class Completed(msgspec.Struct, frozen=True):
 
     Attributes:
         quotas: `Finished.quotas`.
+        replaced: the ids of the messages that gave way to these two; empty unless the run is another try.
     """
 
     user_message: Message
@@ -112,6 +125,7 @@ class Completed(msgspec.Struct, frozen=True):
     timings: Timings
     point: LogPoint | None = None
     quotas: tuple[QuotaLeft, ...] = ()
+    replaced: tuple[str, ...] = ()
 
 
 class Failed(msgspec.Struct, frozen=True):
@@ -146,7 +160,18 @@ def failed_by(error: CoachStreamError) -> Failed:
     return failed
 
 
-Event = Started | Attached | Contextual | Chunk | Reset | GuardrailWarning | Reconnect | Completed | Failed
+Event = (
+    Started
+    | Queued
+    | Attached
+    | Contextual
+    | Chunk
+    | Reset
+    | GuardrailWarning
+    | Reconnect
+    | Completed
+    | Failed
+)
 
 Ending = Completed | Failed | Reconnect
 """The last event of a stream."""

@@ -54,6 +54,8 @@ class MessageMetadata(msgspec.Struct, frozen=True):
         streamed: whether the client requested the reply to a user message as a stream.
         run_id: the run that produced a reply.
         is_handed_off: whether the workout that a user message reports was handed off.
+        versions: how many versions of its exchange are kept, including the one with this reply; 0 for a reply
+            whose exchange has no other.
     """
 
     model: str | None = None
@@ -63,6 +65,7 @@ class MessageMetadata(msgspec.Struct, frozen=True):
     streamed: bool = False
     run_id: str | None = None
     is_handed_off: bool = False
+    versions: int = 0
 
 
 class Message(msgspec.Struct, frozen=True):

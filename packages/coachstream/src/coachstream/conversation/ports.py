@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 
 from coachstream.conversation.analysis import MessageAnalysis
+from coachstream.conversation.another_try import AnotherTry, TryRequest, Version
 from coachstream.conversation.model import (
     Conversation,
     ConversationChange,
@@ -32,6 +33,7 @@ from coachstream.conversation.prompt.summary import SummaryContent
 from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
 from coachstream.conversation.quotas import UNLIMITED, QuotaLimits, QuotaUse, Spent
 from coachstream.conversation.run_log import LogEntry
+from coachstream.conversation.run_queue import QueuedRun, RunQueue
 
 
 class Clock(Protocol):
@@ -45,17 +47,21 @@ class Clock(Protocol):
 
 
 class RunBegun(msgspec.Struct, frozen=True):
-    """A run that the store opened; its log has one entry, the given one.
+    """A run that the store opened; its log has one entry, the given one, and what `said` is.
 
     Attributes:
         user_message: the stored user message: that of the first attempt, if this is a retry.
         is_first_attempt: whether the user message was not stored before.
         at: `Opened.at` of the first entry.
+        another_try: `Opened.another_try`.
+        said: the reply that is continued, which is the second entry; empty without one.
     """
 
     user_message: Message
     is_first_attempt: bool
     at: int
+    another_try: AnotherTry | None = None
+    said: str = ""
 
 
 class AlreadyAnswered(msgspec.Struct, frozen=True):
@@ -66,15 +72,38 @@ class AlreadyAnswered(msgspec.Struct, frozen=True):
 
 
 class ConversationBusy(msgspec.Struct, frozen=True):
-    """The conversation has an unfinished run, alive or not; nothing was written.
+    """The conversation has an unfinished run, alive or not, or a queue; nothing was written.
 
     Attributes:
-        run_id: the unfinished run.
+        run_id: the unfinished run; or the first in the queue, if none is unfinished.
         user_message: the stored message, if the request is a retry of it.
+        queued: the queue; its first run is `run_id` if no run is unfinished.
     """
 
     run_id: str
     user_message: Message | None
+    queued: tuple[QueuedRun, ...] = ()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no run is unfinished, only others are queued."""
+        return bool(self.queued) and self.queued[0].run_id == self.run_id
+
+
+class RunQueued(msgspec.Struct, frozen=True):
+    """A message that is in the queue: stored now, or before.
+
+    Attributes:
+        user_message: the stored message.
+        run: its place in the queue.
+    """
+
+    user_message: Message
+    run: QueuedRun
+
+
+class QueueIsFull(msgspec.Struct, frozen=True):
+    """The queue has as many runs as it may have; nothing was written."""
 
 
 class RunStore(Protocol):
@@ -103,14 +132,62 @@ class RunStore(Protocol):
         for the message's id, whether this is the first attempt, and `at`, which is raised to the newest
         message's.
 
+        A run that is queued begins in its turn only: no other run begins while there is a queue.
+
         A run that begins is taken from the user's quotas, in the same transaction and as of `Opened.at` as
         given. The user's own limits, if the store has any, replace the given ones.
 
         Raises:
             ConversationNotFound: there is none, or it is being deleted; nothing was written.
             IdempotencyMismatch: the stored message has another text; nothing was written.
+            MessageWithdrawn: it was stored, queued and withdrawn before.
             QuotaExceeded: the run could begin, but nothing is left of a quota; nothing was written.
             StorageUnavailable: the store failed; the run may have begun nevertheless.
+        """
+
+    async def begin_try(
+        self,
+        key: ConversationKey,
+        request: TryRequest,
+        user_message: Message | None,
+        run_id: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        """Open a run that tries the last exchange again (`another_try`), and make it the conversation's.
+
+        The conversation's messages stay as they are until the run ends. `user_message`, for a message that
+        replaces another one, is saved outside of them, and gets an id that is greater than all others. It
+        takes over whether the workout of the message that it replaces was handed off.
+
+        The request's `client_message_id` is an idempotency key of the attempt. With the same key and request,
+        a run that is unfinished is returned as busy with its message, and a reply that is stored, even in an
+        older version, as already there; after a failed attempt, another run begins.
+
+        Raises:
+            ConversationNotFound: there is none, or it is being deleted; nothing was written.
+            NotTheLastExchange, CannotContinue: as `TryRequest.begin`; nothing was written.
+            IdempotencyMismatch: the key was used for something else; nothing was written.
+            QuotaExceeded: the run could begin, but nothing is left of a quota; nothing was written.
+            StorageUnavailable: the store failed; the run may have begun nevertheless.
+        """
+
+    async def choose_version(self, key: ConversationKey, reply_id: str, version_id: str) -> None:
+        """Make an older version of the last exchange the chosen one: one transaction.
+
+        Nothing changes if it is the chosen one already.
+
+        Args:
+            key: the conversation.
+            reply_id: the last reply, which is the chosen one.
+            version_id: the reply of the version to choose.
+
+        Raises:
+            ConversationNotFound: there is none, or it is being deleted; nothing was written.
+            NotTheLastExchange: that is not the last reply, or the exchange has no such version; nothing was
+                written.
+            TurnInProgress: the conversation has an unfinished run; nothing was written.
+            StorageUnavailable: the store failed; the version may be chosen nevertheless.
         """
 
     async def save_waiting_message(
@@ -122,13 +199,86 @@ class RunStore(Protocol):
         later attempt. Its id must be greater than that of the run's reply.
 
         Returns:
-            The stored message, perhaps of an earlier attempt; None if `run_id` is no longer the
-            conversation's unfinished run, and nothing was written.
+            The stored message, perhaps of an earlier attempt; None if `run_id` is no longer what the
+            conversation works on (`RunQueue.first_run_id`), and nothing was written.
 
         Raises:
             ConversationNotFound: there is none, or it is being deleted; nothing was written.
             IdempotencyMismatch: the stored message has another text; nothing was written.
+            MessageWithdrawn: it was stored, queued and withdrawn before.
             StorageUnavailable: the store failed; the message may be saved nevertheless.
+        """
+
+    async def enqueue_run(
+        self,
+        key: ConversationKey,
+        user_message: Message,
+        run_id: str,
+        *,
+        behind: str,
+        most: int,
+        time_zone: str | None = None,
+    ) -> RunQueued | QueueIsFull | None:
+        """Save the user message exactly once, as `save_waiting_message` does, and queue a run for it.
+
+        A message that is stored already and has no complete reply is queued, unless it is in the queue.
+
+        Args:
+            key: the conversation.
+            user_message: the message; its id must be greater than that of the reply of `behind`.
+            run_id: the id of the new run.
+            behind: what the conversation works on, as far as the caller knows (`RunQueue.first_run_id`).
+            most: the maximum number of queued runs.
+            time_zone: `Opened.time_zone`.
+
+        Returns:
+            The message's place in the queue, perhaps of an earlier attempt; None if the conversation no
+            longer works on `behind`, and nothing was written.
+
+        Raises:
+            ConversationNotFound, IdempotencyMismatch, MessageWithdrawn: as `save_waiting_message`.
+            StorageUnavailable: the store failed; the run may be queued nevertheless.
+        """
+
+    async def begin_queued(
+        self, key: ConversationKey, run_id: str, opened: LogEntry, quotas: QuotaLimits = UNLIMITED
+    ) -> RunBegun | None:
+        """Begin the run that is the first in the queue, and take it out of the queue.
+
+        The `Opened` entry is stored as given, except for what the queue knows of the run (`QueuedRun`). It is
+        taken from the user's quotas as by `begin_run`.
+
+        Returns:
+            The run; None if it is not the first in the queue, or another run is unfinished.
+
+        Raises:
+            ConversationNotFound: the conversation was deleted, if the store detects it.
+            MessageWithdrawn: its message is gone, though it has not left the queue.
+            QuotaExceeded: nothing is left of a quota; the run is still in the queue.
+            StorageUnavailable: the store failed; the run may have begun nevertheless.
+        """
+
+    async def leave_queue(
+        self, key: ConversationKey, run_id: str, ended: LogEntry, *, is_withdrawn: bool
+    ) -> bool:
+        """Take a run out of the queue that will never begin; `ended` becomes the only entry of its log.
+
+        If it is withdrawn, its message is deleted, unless an earlier run has left a part of a reply to it,
+        and nothing is stored under its idempotency key again.
+
+        Returns:
+            Whether it was in the queue; otherwise nothing was written.
+
+        Raises:
+            ConversationNotFound: the conversation was deleted, if the store detects it.
+            StorageUnavailable: the store failed; the run may have left nevertheless.
+        """
+
+    async def read_queue(self, key: ConversationKey) -> RunQueue:
+        """What the conversation works on, with one read.
+
+        Raises:
+            ConversationNotFound: the conversation was deleted, if the store detects it.
         """
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
@@ -150,10 +300,13 @@ class RunStore(Protocol):
         ended: LogEntry,
         reply: Message | None,
         spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         """Append the last entry, save the reply, if there is one, and release the conversation.
 
-        What the run has spent, if that is given, is counted in the same transaction.
+        What the run has spent, if that is given, is counted in the same transaction. If the run is another
+        try that has a reply, the same transaction makes it the chosen version of the exchange, and moves what
+        it replaces to the older versions; without a reply, the conversation stays as it was.
 
         A reply replaces an interrupted one to the same user message. Only the conversation's current
         unfinished run can be finished, so nothing is stored twice for a run whose log has expired. The run's
@@ -190,7 +343,7 @@ class RunStore(Protocol):
         """
 
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
-        """A message that a run saved; None if it does not exist."""
+        """A message that a run saved, also of an older version; None if it does not exist."""
 
     async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
         """Set `MessageMetadata.is_handed_off` of a stored message; a message that is gone stays gone.
@@ -292,6 +445,12 @@ class ConversationStore(Protocol):
         of a long conversation costs no more than reading one of a short conversation.
         """
 
+    async def load_versions(self, key: ConversationKey, message_id: str) -> Sequence[Version]:
+        """The versions of the exchange that a message of the conversation belongs to, oldest first.
+
+        Empty if the conversation has no such message. A failed attempt has no version.
+        """
+
     async def change_conversation(self, key: ConversationKey, change: ConversationChange) -> Conversation:
         """Change only the given fields and return the result. Raises `ConversationNotFound`."""
 
@@ -305,8 +464,10 @@ class ConversationStore(Protocol):
     async def save_summary(self, key: ConversationKey, summary: NewSummary) -> bool:
         """Save the summary of a conversation in place of one of fewer messages.
 
+        It also replaces one of as many messages whose last one has a smaller id.
+
         Returns:
-            Whether it was saved: not if there is one of as many messages or more.
+            Whether it was saved: not if there is a newer one.
 
         Raises:
             ConversationNotFound: there is none, or it is being deleted; nothing was written.
@@ -481,6 +642,12 @@ class NewSummary(msgspec.Struct, frozen=True, kw_only=True):
     first_message_id: str
     last_message_id: str
     created_at: datetime
+
+    def is_newer_than(self, stored: ConversationSummary) -> bool:
+        """Whether it summarizes more messages, or as many of which the last one replaces an older version."""
+        if stored.total_messages == self.total_messages:
+            return bool(stored.last_message_id) and stored.last_message_id < self.last_message_id
+        return stored.total_messages < self.total_messages
 
 
 class Summarizer(Protocol):

@@ -8,22 +8,24 @@ concurrent runs when it ends, or when the lease in its log is over, and the rest
 - **Turns a minute**: the runs that began in this minute of the clock.
 - **Tokens a day**: those of the replies that ended on this day, in UTC, as the model reported them. They are
   known only at the end, so a run may begin as long as any token is left. If a reply is stopped or breaks off,
-  the model reports nothing, and the length of prompt and text gives an estimate. The tokens of a process that
-  dies are not counted.
+  the model reports nothing, and the length of prompt and text gives an estimate. Not counted are the tokens
+  of a process that dies or releases its run, and those of a run that ends with its conversation.
 
 Windows are those of the clock of the process that serves a request. A clock that is wrong by some seconds
-moves the windows of its requests by as much, and a lease is over as much earlier or later.
+moves the windows of its requests by as much, and a lease is over as much earlier or later. One that is ahead
+by more than any sane skew takes no places.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 
 import msgspec
 
 from coachstream.conversation.errors import QuotaExceeded
 from coachstream.conversation.model import QuotaLeft, Usage
-from coachstream.conversation.run_log import LogEntry, ending_of
+from coachstream.conversation.run_log import MAX_CLOCK_SKEW, LogEntry, ending_of
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
@@ -36,6 +38,8 @@ CHARS_PER_TOKEN = 4
 
 MOST_PLACES = 20
 """The concurrent runs of a user without a limit of them, if another quota is on: a store keeps few places."""
+
+_MAX_CLOCK_SKEW_MS = MAX_CLOCK_SKEW // timedelta(milliseconds=1)
 
 FULL_FOR_S = 5
 """When to try again if all concurrent runs are taken: no one knows when one ends; replies take 5 to 15 s."""
@@ -127,12 +131,18 @@ class QuotaUse(msgspec.Struct, frozen=True, kw_only=True):
         reset_s = None if window_s is None else _seconds_left(self.at, 1000 * window_s)
         return QuotaLeft(quota.value, limit, remaining=max(0, limit - taken), reset_s=reset_s)
 
-    def after_turn(self, tokens: int) -> QuotaUse:
-        """The use once a turn that is among the concurrent runs has ended."""
+    def after_turn(self, tokens: int, *, at: int) -> QuotaUse:
+        """The use once a turn that is among the concurrent runs has ended, at a later moment.
+
+        In a window that has begun since, nothing is known to be taken but the turn's own tokens.
+        """
+        is_same_minute, is_same_day = minute_of(at) == minute_of(self.at), day_of(at) == day_of(self.at)
         return msgspec.structs.replace(
             self,
+            at=at,
             concurrent_runs=max(0, self.concurrent_runs - 1),
-            tokens=self.tokens + tokens,
+            turns=self.turns if is_same_minute else 0,
+            tokens=tokens + (self.tokens if is_same_day else 0),
         )
 
 
@@ -142,7 +152,7 @@ class Spent(msgspec.Struct, frozen=True):
     Attributes:
         at: when it ended, in milliseconds since 1970.
         tokens: its tokens.
-        use: the user's use with this run, if it is known; the store then need not find out.
+        use: the user's use at that moment, with this run, if it is known; the store then need not find out.
     """
 
     at: int
@@ -182,9 +192,12 @@ def holds_a_place(last: LogEntry | None, at: int) -> bool:
     """Whether the run with this last entry counts as concurrent: it has not ended, and its lease is not over.
 
     Wall clocks decide here, other than where a run is closed (`runs.lease`): an error only lets one run more
-    or fewer begin.
+    or fewer begin. A lease that ends much later than one that begins now is of a clock that is hours ahead;
+    it would keep the place of a dead run for hours.
     """
-    return last is not None and ending_of(last) is None and last.leased_until > at
+    if last is None or ending_of(last) is not None or last.leased_until <= at:
+        return False
+    return last.lease_ms is None or last.leased_until - last.lease_ms - at <= _MAX_CLOCK_SKEW_MS
 
 
 def _first(own: int | None, of_all: int) -> int:

@@ -18,11 +18,12 @@ Numbers begin at 0, with `Opened`. Offsets count UTF-16 code units, as a JavaScr
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Self
 
 import msgspec
 
+from coachstream.conversation.another_try import AnotherTry
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.ids import first_message_id, moment_of
 from coachstream.conversation.model import QuotaLeft, SemanticContextUse, StopReason, Timings, Usage
@@ -30,6 +31,9 @@ from coachstream.conversation.text import utf16_length
 
 FROM_THE_BEGINNING = -1
 """The position before the first entry: the reader has received nothing yet."""
+
+MAX_CLOCK_SKEW = timedelta(minutes=10)
+"""Between two processes. AWS rejects requests signed by a clock that is more than five minutes off."""
 
 UNKNOWN_ENTRY = 2**63 - 1
 """A number that no log contains: the reader sent a cursor that could not be parsed."""
@@ -46,6 +50,8 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", rename="camel"):
             has the next millisecond in its id, regardless of any clock; messages that are stored until the
             run ends have later ones (`first_waiting_id`).
         time_zone: the name of the zone that the client sent, for whichever process writes the reply.
+        another_try: what the run tries again; None for the run of a message that was sent. A reply that is
+            continued follows as the first `Said`.
     """
 
     user_message_id: str
@@ -53,6 +59,7 @@ class Opened(msgspec.Struct, frozen=True, tag="opened", rename="camel"):
     has_producer: bool = True
     at: int = 0
     time_zone: str | None = None
+    another_try: AnotherTry | None = None
 
 
 def reply_time(opened_at: int) -> datetime:
@@ -207,6 +214,8 @@ def awaits_producer(last: LogEntry) -> bool:
     match last.content:
         case Opened(has_producer=has_producer):
             return not has_producer
+        case Said():  # of a reply that is continued
+            return last.epoch == 0
         case Released():
             return True
         case _:

@@ -89,7 +89,8 @@ class UserDataStore(Protocol):
         """Delete some memories, and some of what is left of conversations that do not exist any more.
 
         The latter are records that a late writer, an interrupted deletion, or another program's deletion left
-        behind. Tombstones are kept until they expire: they have no content.
+        behind. Tombstones, and numbers of tokens that count for a quota, stay until they expire: they have no
+        content.
 
         Returns:
             The number of deleted records by kind; empty if there is nothing more to delete.

@@ -63,6 +63,7 @@ class LocalApp:
             routes=[
                 Route(_CONVERSATIONS, conversations),
                 Route(f"{_CONVERSATIONS}/{{conversation_id}}", conversations),
+                Route(f"{_CONVERSATIONS}/{{conversation_id}}/messages/{{message:path}}", conversations),
                 Route(f"{_CONVERSATIONS}/{{conversation_id}}/send-message", send_message),
                 Route("/users/{user_id}/export", conversations),
                 Route("/users/{user_id}/data", conversations),

@@ -43,9 +43,13 @@ CLIENT_ACTIONS: Mapping[ErrorCode, str] = {
     ErrorCode.COACH_CONFIG_NOT_FOUND: "Let the user choose another coach.",
     ErrorCode.TURN_IN_PROGRESS: (
         "Show the message as stored. Wait for the unfinished run `runId`, or stop it, then send the message "
-        "again with the same `clientMessageId` to get its reply."
+        "again with the same `clientMessageId` to get its reply. Without `userMessage`, nothing is stored: "
+        "offer to try again."
     ),
+    ErrorCode.MESSAGE_WITHDRAWN: "Remove the message; it is deleted. Send the text again with a new `clientMessageId`.",
     ErrorCode.IDEMPOTENCY_MISMATCH: "Send another text with a new `clientMessageId`.",
+    ErrorCode.NOT_THE_LAST_EXCHANGE: "Load the conversation again, and offer the last exchange of that.",
+    ErrorCode.CANNOT_CONTINUE: "Offer `regenerate` instead; show `continue` only for a reply that broke off.",
     ErrorCode.QUOTA_EXCEEDED: (
         "Show the sentence; the message is not stored. If `retryAfter` (seconds, as in `Retry-After`) is "
         "small, send it again after that time. `quota` is the quota that is used up."

@@ -55,6 +55,9 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "clientMessageId": "The idempotency key that the client sent with the message.",
         "replyTo": "The id of the user message that the reply answers.",
         "guardrailWarning": "`true` for a reply that a guardrail flagged and kept; absent otherwise.",
+        "versions": (
+            "How many versions of its exchange are kept, counting this one; absent if there is no other."
+        ),
     },
     frames.MessageFrame: {
         "id": "Sorts by time within the conversation, as a string.",
@@ -84,6 +87,10 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "status": "Always `initialized`.",
         "runId": "The run being read; only over `GET`, where it is known from the start.",
     },
+    frames.QueuedFrame: {
+        "runId": "The run that will write the reply.",
+        "position": "Its place in the queue: `1` is the next one that begins.",
+    },
     frames.RunFrame: {"runId": "The run that writes the reply."},
     frames.ChunkFrame: {
         "content": "The text; never cut inside a code point.",
@@ -108,6 +115,9 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "`guardrail_warning` if a guardrail flagged it.",
         "usage": "What the model call consumed; zeros if no longer known.",
         "timings": "Duration of the turn's steps, in milliseconds from its beginning.",
+        "replaced": (
+            "After another try: the ids of the messages that are no longer in the conversation. Absent otherwise."
+        ),
         "quotas": "What was left of each of the user's quotas when the reply ended, if the user has any.",
     },
     quotas.QuotaFrame: {
@@ -145,6 +155,12 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "success": _SUCCESS,
         "conversation": "The conversation.",
         "hasMore": "Whether there are earlier messages; only if the request asked for a page.",
+        "queued": "The messages that wait for their reply, in the order of their turns; absent if none does.",
+    },
+    conversations.QueuedRunBody: {
+        "runId": "The run that will write the reply, to read or withdraw.",
+        "messageId": "The id of the user's message, which is stored.",
+        "position": "Its place in the queue: `1` is the next one that begins.",
     },
     conversations.ConversationListBody: {
         "success": _SUCCESS,
@@ -214,16 +230,28 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "error": "The existing function's sentence for the error, if any; otherwise `details.message`.",
         "details": "Details in addition to the existing function's contract.",
     },
+    conversations.VersionsBody: {
+        "success": _SUCCESS,
+        "versions": "All versions, oldest first.",
+    },
+    conversations.VersionBody: {
+        "userMessage": "The user message of the version.",
+        "aiMessage": "The reply; absent for a message that was edited before it had one.",
+        "isChosen": "Whether the conversation has this version.",
+    },
     run_requests.RunStartedBody: {
         "runId": _RUN_ID,
         "eventsUrl": "Where an `EventSource` reads the run: relative to the request's URL, with a ticket.",
     },
     run_requests.RunStoppedBody: {
         "runId": _RUN_ID,
-        "status": "`stopping`, or `finished` if the run had already ended.",
+        "status": (
+            "`stopping`; `withdrawn` if the run was queued: its message is deleted; or `finished` if the run "
+            "had already ended."
+        ),
     },
     request_body.MessageBody: {
-        "userResponse": _MESSAGE,
+        "userResponse": f"{_MESSAGE} Required, except with `regenerate` and `continue`.",
         "messageTimestamp": (
             "When the user wrote it: an ISO 8601 date and time, joined by `T`, with a zone, from 1970, as "
             "Python's `datetime.fromisoformat` reads it. The basic and week formats are accepted as well; a "
@@ -232,18 +260,32 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         ),
         "clientMessageId": (
             "Idempotency key: send the same one when you send the message again. 1 to 64 characters of "
-            "`A-Za-z0-9_-`. `null` counts as absent."
+            "`A-Za-z0-9_-`. `null` counts as absent. Required for another try, whose key it is."
         ),
         "userTimezone": _TIME_ZONE,
+        "policy": (
+            "What happens if another reply is being written. `enqueue`: the message is stored, and answered "
+            "afterwards. `reject`: it is stored and refused with `TURN_IN_PROGRESS`. `interrupt`: that reply "
+            "is stopped; messages that are queued already are answered before this one. `null` or absent: "
+            "`COACHSTREAM_TURN_POLICY`, but for `send-message`, `reject` instead of `enqueue`. "
+            "Another try has none: it is refused with `TURN_IN_PROGRESS`."
+        ),
+        "regenerate": "The id of the last reply: write another one. There is no `userResponse`.",
+        "replaces": "The id of the last user message: `userResponse` replaces it, and gets a reply.",
+        "continue": (
+            "The id of the last reply, if it was stopped, interrupted or cut off at its maximum length: go on "
+            "where it ends. There is no `userResponse`."
+        ),
     },
     ai_sdk.AiSdkBody: {
         "messages": (
             "The last one must be the user's, and its `parts` texts: that is the message. Its `id` is the "
             "idempotency key, or a hash of it if it is not one. The others are ignored: the service has them."
         ),
-        "trigger": "`regenerate-message` is refused.",
+        "trigger": "`regenerate-message` asks for another reply to the last message.",
         "messageId": (
-            "The id of the last message, if it is sent again. It is refused if its text has changed."
+            "The id of the last message, if it is sent again. If its text has changed, it replaces the one that "
+            "was sent, which must be the last one of the conversation."
         ),
         "userTimezone": _TIME_ZONE,
     },

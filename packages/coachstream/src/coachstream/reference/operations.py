@@ -26,6 +26,7 @@ from coachstream.web.conversations import (
     DeletedBody,
     ErrorBody,
     OneConversationBody,
+    VersionsBody,
 )
 from coachstream.web.frame_encoder import FrameEncoder
 from coachstream.web.frames import ErrorFrame
@@ -45,6 +46,8 @@ PARAMETERS: Mapping[str, tuple[str, str]] = {
     "{coach}": ("coachId", "A coach of the user."),
     "{conversation}": ("conversationId", "A conversation with the coach. `count` is reserved."),
     "{run}": ("runId", "A run of the conversation, named by a `run` or `start` event."),
+    "{message}": ("messageId", "A message of the conversation."),
+    "{version}": ("replyId", "The reply of an older version of the exchange."),
     "{chat}": ("chatId", "The client's own name for the conversation; ignored."),
 }
 """Name and meaning of each placeholder in `web.routes`."""
@@ -210,7 +213,10 @@ _OPENING = frozenset(
     {
         ErrorCode.CONVERSATION_NOT_FOUND,
         ErrorCode.TURN_IN_PROGRESS,
+        ErrorCode.MESSAGE_WITHDRAWN,
         ErrorCode.IDEMPOTENCY_MISMATCH,
+        ErrorCode.NOT_THE_LAST_EXCHANGE,
+        ErrorCode.CANNOT_CONTINUE,
         ErrorCode.QUOTA_EXCEEDED,
     }
 )
@@ -259,6 +265,8 @@ OPERATIONS: tuple[Operation, ...] = (
             "`text/event-stream`, `text/*` and `*/*`, the message is stored, its run is opened, and the "
             "response says where an `EventSource` can read it. With a cursor, the request is a reconnect: "
             "the stream continues after the cursor, or the status is `204` if the reader has the whole reply."
+            " With `regenerate`, `replaces` or `continue` it tries the last exchange again; see "
+            "[How a run works](../explanation/runs.md#another-try)."
         ),
         function=Function.STREAM,
         request=MessageBody,
@@ -268,7 +276,10 @@ OPERATIONS: tuple[Operation, ...] = (
             Success(202, "The run is opened; its first reader starts it.", RunStartedBody, has_location=True),
             _NOTHING_LEFT,
         ),
-        errors=_EVERY | _MESSAGE | _OPENING | {ErrorCode.SERVER_BUSY, ErrorCode.TICKETS_UNAVAILABLE},
+        errors=_EVERY
+        | _MESSAGE
+        | _OPENING
+        | {ErrorCode.INVALID_REQUEST, ErrorCode.SERVER_BUSY, ErrorCode.TICKETS_UNAVAILABLE},
     ),
     Operation(
         name="joinReply",
@@ -300,11 +311,14 @@ OPERATIONS: tuple[Operation, ...] = (
         name="stopReply",
         resource=Resource.RUN,
         method="DELETE",
-        summary="Stop a run",
-        description="The text so far becomes the reply, with the stop reason `stopped`.",
+        summary="Stop a run, or withdraw a queued one",
+        description=(
+            "The text so far becomes the reply, with the stop reason `stopped`. The message of a queued run "
+            "is deleted, and will not be answered."
+        ),
         function=Function.STREAM,
         successes=(
-            Success(200, "The run had already ended.", RunStoppedBody),
+            Success(200, "The run was withdrawn, or had already ended.", RunStoppedBody),
             Success(202, "The run stops within about a second.", RunStoppedBody),
         ),
         errors=_EVERY | {ErrorCode.RUN_NOT_FOUND, ErrorCode.CONVERSATION_NOT_FOUND},
@@ -353,7 +367,7 @@ OPERATIONS: tuple[Operation, ...] = (
         function=Function.SEND_MESSAGE,
         request=MessageBody,
         successes=(Success(200, "Both messages, as they are stored.", SentBody),),
-        errors=_EVERY | _MESSAGE | _TURN | {ErrorCode.SERVER_BUSY},
+        errors=_EVERY | _MESSAGE | _TURN | {ErrorCode.INVALID_REQUEST, ErrorCode.SERVER_BUSY},
     ),
     Operation(
         name="listConversations",
@@ -451,6 +465,37 @@ OPERATIONS: tuple[Operation, ...] = (
         function=Function.CONVERSATIONS,
         successes=(Success(200, "The conversation is deleted.", DeletedBody),),
         errors=_EVERY | {ErrorCode.CONVERSATION_NOT_FOUND},
+    ),
+    Operation(
+        name="listVersions",
+        resource=Resource.VERSIONS,
+        method="GET",
+        summary="List the versions of an exchange",
+        description=(
+            "`messageId` is the user message or the reply, as the conversation has it. Oldest first; at most "
+            "ten are kept. Empty if the conversation has no such message."
+        ),
+        function=Function.CONVERSATIONS,
+        successes=(Success(200, "The versions.", VersionsBody),),
+        errors=_EVERY | {ErrorCode.CONVERSATION_NOT_FOUND},
+    ),
+    Operation(
+        name="chooseVersion",
+        resource=Resource.VERSION,
+        method="PUT",
+        summary="Choose an older version of the last exchange",
+        description=(
+            "`messageId` is the reply that the conversation has now. From now on it has the other version, "
+            "with the user message of that version; this one is kept."
+        ),
+        function=Function.CONVERSATIONS,
+        successes=(Success(200, "The versions, with the new choice.", VersionsBody),),
+        errors=_EVERY
+        | {
+            ErrorCode.CONVERSATION_NOT_FOUND,
+            ErrorCode.NOT_THE_LAST_EXCHANGE,
+            ErrorCode.TURN_IN_PROGRESS,
+        },
     ),
     Operation(
         name="exportUserData",

@@ -15,14 +15,16 @@ from typing import Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from coachstream.conversation.another_try import TryKind
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import Role, StopReason
+from coachstream.conversation.runs.settings import TurnPolicy
 from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.reference.fields import FIELDS
 from coachstream.time_zone import MAX_NAME_CHARS, ZONE_NAME
 from coachstream.web import frames, user_data
 from coachstream.web.ag_ui import AgUiBody
-from coachstream.web.ai_sdk import SUBMIT, AiSdkBody
+from coachstream.web.ai_sdk import REGENERATE, SUBMIT, AiSdkBody
 from coachstream.web.conversations import (
     ConversationBody,
     ConversationListBody,
@@ -40,6 +42,7 @@ from coachstream.web.request_body import (
     CreateBody,
     MessageBody,
 )
+from coachstream.web.routes import MAX_ID_CHARS
 from coachstream.web.send_message import ErrorDetails
 
 Schema = dict[str, object]
@@ -160,16 +163,26 @@ _TIME_ZONE: Schema = {
     ]
 }
 _NO_ITEMS: Schema = {"type": "array", "items": {"type": "object"}, "maxItems": 0}
+_MESSAGE_ID: Schema = {
+    "anyOf": [
+        {"type": "string", "minLength": 1, "maxLength": MAX_ID_CHARS, "pattern": "^[^#]+$"},
+        {"enum": [None]},
+    ]
+}
 _ACCEPTED: Mapping[type[msgspec.Struct], Mapping[str, Schema]] = {
     MessageBody: {
-        "userResponse": _MESSAGE,
+        "userResponse": {"anyOf": [_MESSAGE, {"enum": ["", None]}]},
         "messageTimestamp": {"type": ["string", "null"], "format": "date-time", "pattern": "[Tt]"},
         "clientMessageId": {"type": ["string", "null"], "pattern": f"^{CLIENT_MESSAGE_ID.pattern}$"},
         "userTimezone": _TIME_ZONE,
+        "policy": {"enum": [*(policy.value for policy in TurnPolicy), None]},
+        "regenerate": _MESSAGE_ID,
+        "replaces": _MESSAGE_ID,
+        "continue": _MESSAGE_ID,
     },
     AiSdkBody: {
         "messages": {"type": "array", "items": {"type": "object"}, "minItems": 1},
-        "trigger": {"enum": [SUBMIT, None]},
+        "trigger": {"enum": [SUBMIT, REGENERATE, None]},
         "messageId": {"type": ["string", "null"]},
         "userTimezone": _TIME_ZONE,
     },
@@ -201,8 +214,32 @@ _ACCEPTED: Mapping[type[msgspec.Struct], Mapping[str, Schema]] = {
         "isActive": {"type": "boolean"},
     },
 }
+_TRIES = {kind.value: kind is TryKind.REPLACE for kind in TryKind}
+"""The fields that name what is tried again, and whether a text comes with it."""
+
+
+def _message_without(*names: str) -> dict[str, Schema]:
+    return {"userResponse": _MESSAGE} | {name: {"enum": [None]} for name in names}
+
+
 _REQUIRED: Mapping[type[msgspec.Struct], Schema] = {
-    MessageBody: {"required": ["userResponse"]},
+    MessageBody: {
+        "oneOf": [
+            {"required": ["userResponse"], "properties": _message_without(*_TRIES)},
+            *(
+                {
+                    "required": [name, "clientMessageId", *(("userResponse",) if has_text else ())],
+                    "properties": {
+                        **_message_without(*(each for each in _TRIES if each != name)),
+                        **({} if has_text else {"userResponse": {"enum": ["", None]}}),
+                        name: {"type": "string"},
+                        "clientMessageId": {"type": "string"},
+                    },
+                }
+                for name, has_text in _TRIES.items()
+            ),
+        ]
+    },
     CreateBody: {},
     AiSdkBody: {"required": ["messages"]},
     AgUiBody: {"required": ["threadId", "runId", "messages"]},

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import msgspec
 
+from coachstream.conversation.another_try import AnotherTry
 from coachstream.conversation.ids import time_in
-from coachstream.conversation.run_log import LogEntry, Opened
+from coachstream.conversation.run_log import LogEntry, Opened, Said
+from coachstream.conversation.run_queue import QueuedRun
 
 
-def as_stored(opened: LogEntry, message_id: str, *, is_first_attempt: bool, newest_id: str) -> LogEntry:
+def as_stored(
+    opened: LogEntry,
+    message_id: str,
+    *,
+    is_first_attempt: bool,
+    newest_id: str,
+    another_try: AnotherTry | None = None,
+) -> LogEntry:
     """The first entry of a run for a message stored under this id.
 
     Args:
@@ -16,6 +25,7 @@ def as_stored(opened: LogEntry, message_id: str, *, is_first_attempt: bool, newe
         message_id: the id of the stored message.
         is_first_attempt: whether the message was not stored before.
         newest_id: the greatest id of the conversation, including the message; the reply's must be greater.
+        another_try: what the run tries again, if anything.
 
     Raises:
         TypeError: `opened` is not a first entry.
@@ -28,8 +38,25 @@ def as_stored(opened: LogEntry, message_id: str, *, is_first_attempt: bool, newe
         user_message_id=message_id,
         is_first_attempt=is_first_attempt,
         at=max(content.at, time_in(newest_id) or 0),
+        another_try=another_try,
     )
     return msgspec.structs.replace(opened, content=content)
+
+
+def as_begun(opened: LogEntry, run: QueuedRun) -> LogEntry:
+    """The first entry of a queued run: as passed to the store, with what the queue knows of the run.
+
+    Raises:
+        TypeError: `opened` is not a first entry.
+    """
+    first = as_stored(opened, run.user_message_id, is_first_attempt=run.is_first_attempt, newest_id="")
+    content = msgspec.structs.replace(first.content, at=run.at, time_zone=run.time_zone)
+    return msgspec.structs.replace(first, content=content)
+
+
+def continuing(first: LogEntry, said: str) -> tuple[LogEntry, ...]:
+    """The second entry of a run that continues a reply; none without text."""
+    return (msgspec.structs.replace(first, number=1, content=Said(said, 0)),) if said else ()
 
 
 def opened_at(first: LogEntry) -> int:

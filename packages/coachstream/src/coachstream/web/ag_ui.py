@@ -25,6 +25,7 @@ from coachstream.conversation.events import (
     Event,
     Failed,
     GuardrailWarning,
+    Queued,
     Reconnect,
     Reset,
     Started,
@@ -211,6 +212,8 @@ class AgUiEncoder:
                 encoded = self._say(content)
             case Reset(offset):
                 encoded = self._reset(offset)
+            case Queued():
+                encoded = _custom("coachstream.queued", event)
             case Contextual():
                 encoded = _custom("coachstream.contextual", event)
             case GuardrailWarning():

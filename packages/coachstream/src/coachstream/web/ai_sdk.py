@@ -18,7 +18,8 @@ from typing import assert_never
 
 import msgspec
 
-from coachstream.conversation.errors import InvalidRequest, InvalidUserResponse, UnsupportedRequest
+from coachstream.conversation.another_try import RetriedMessage
+from coachstream.conversation.errors import InvalidRequest, InvalidUserResponse
 from coachstream.conversation.events import (
     Attached,
     Chunk,
@@ -27,6 +28,7 @@ from coachstream.conversation.events import (
     Event,
     Failed,
     GuardrailWarning,
+    Queued,
     Reconnect,
     Reset,
     Started,
@@ -135,25 +137,30 @@ class _Data(msgspec.Struct, frozen=True):
 def read_post(body: bytes | None, *, received_at: datetime) -> Posted:
     """Read the last message, which must be the user's; the store knows the ones before.
 
+    The package has no id for an attempt, and names messages by ids of its own. `regenerate()` sends the list
+    without the reply, and `sendMessage({ messageId })` the edited message under the id that it had. Both end
+    with the message that is to be tried again (`RetriedMessage`).
+
     Raises:
-        MissingRequestBody, InvalidJson, UnsupportedRequest, InvalidRequest, AttachmentRejected,
-        InvalidUserResponse, InvalidClientMessageId, MessageTooLong, InvalidTimeZone: the first of these that
-        applies.
+        MissingRequestBody, InvalidJson, InvalidRequest, AttachmentRejected, InvalidUserResponse,
+        InvalidClientMessageId, MessageTooLong, InvalidTimeZone: the first of these that applies.
     """
     fields = decode_body(body, AiSdkBody)
-    if fields.trigger == REGENERATE:
-        raise UnsupportedRequest
-    if fields.trigger not in {None, SUBMIT}:
+    if fields.trigger not in {None, SUBMIT, REGENERATE}:
         raise InvalidRequest("trigger")
     require_text_only(body)
     message = _last_message(fields.messages)
     key = idempotency_key(message.id)
+    retried: RetriedMessage | None = None
+    if fields.trigger == REGENERATE or fields.message_id == message.id:
+        retried = RetriedMessage(key, is_for_another_reply=fields.trigger == REGENERATE)
     return Posted(
         NewMessage(
             text=message_text(text_of_parts(message.parts)),
             sent_at=to_milliseconds(received_at),
             client_message_id=key,
             time_zone=time_zone(fields.user_timezone),
+            retried=retried,
         ),
         AiSdkEncoder(reply_id(key)),
     )
@@ -206,6 +213,8 @@ class AiSdkEncoder:
                 chunks = self._start_once() + self._say(content)
             case Reset(offset):
                 chunks = self._reset(offset)
+            case Queued():
+                chunks = _data("data-queued", event)
             case Contextual():
                 chunks = _data("data-contextual", event)
             case GuardrailWarning():

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from coachstream.conversation.another_try import Version
 from coachstream.conversation.errors import CoachStreamError, InvalidRequest
 from coachstream.conversation.model import Conversation, ConversationKey, Message, format_timestamp
+from coachstream.conversation.run_queue import QueuedRun
 from coachstream.web.frames import MessageFrame, message_frame
 from coachstream.web.routes import is_id
 from lambda_streaming.function_url.event import FunctionUrlEvent
@@ -51,11 +53,34 @@ class SuccessBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     success: bool = True
 
 
+class QueuedRunBody(msgspec.Struct, frozen=True, rename="camel"):
+    """A stored message whose reply will be written after others."""
+
+    run_id: str
+    message_id: str
+    position: int
+
+
 class OneConversationBody(SuccessBody, frozen=True, kw_only=True, rename="camel"):
     """Response to creating, getting and changing a conversation."""
 
     conversation: Mapping[str, object]
     has_more: bool | msgspec.UnsetType = msgspec.UNSET
+    queued: tuple[QueuedRunBody, ...] | msgspec.UnsetType = msgspec.UNSET
+
+
+class VersionBody(msgspec.Struct, frozen=True, rename="camel"):
+    """A version of an exchange; a message that was edited before it had a reply has none."""
+
+    user_message: MessageFrame
+    ai_message: MessageFrame | msgspec.UnsetType
+    is_chosen: bool
+
+
+class VersionsBody(SuccessBody, frozen=True, kw_only=True):
+    """Response to a list of an exchange's versions, oldest first, and to the choice of one."""
+
+    versions: tuple[VersionBody, ...]
 
 
 class ConversationListBody(SuccessBody, frozen=True, kw_only=True):
@@ -134,6 +159,27 @@ def one_conversation(
 ) -> OneConversationBody:
     """A conversation with its messages; without them if `messages` is `None`."""
     return OneConversationBody(conversation=_conversation_body(conversation, messages))
+
+
+def with_queue(body: OneConversationBody, queued: Sequence[QueuedRun]) -> OneConversationBody:
+    """The response, with the queue if there is one."""
+    if not queued:
+        return body
+    runs = (QueuedRunBody(run.run_id, run.user_message_id, number) for number, run in enumerate(queued, 1))
+    return msgspec.structs.replace(body, queued=tuple(runs))
+
+
+def version_list(versions: Sequence[Version]) -> VersionsBody:
+    """All versions of an exchange."""
+    bodies = (
+        VersionBody(
+            message_frame(version.user_message),
+            msgspec.UNSET if version.reply is None else message_frame(version.reply),
+            version.is_chosen,
+        )
+        for version in versions
+    )
+    return VersionsBody(versions=tuple(bodies))
 
 
 def conversation_list(conversations: Sequence[Conversation]) -> ConversationListBody:

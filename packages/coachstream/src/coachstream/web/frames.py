@@ -16,6 +16,7 @@ from coachstream.conversation.events import (
     Failed,
     GuardrailWarning,
     LogPoint,
+    Queued,
     Reconnect,
     Reset,
     Started,
@@ -33,13 +34,17 @@ from coachstream.web.quotas import QuotaFrame, quota_frame, quota_frames
 
 
 class MessageMetadataFrame(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """What is known of a message besides its text."""
+    """What is known of a message besides its text.
+
+    `versions` is on a reply whose exchange has several versions: how many are kept, counting this one.
+    """
 
     model: str | None = None
     stop_reason: str | None = None
     client_message_id: str | None = None
     reply_to: str | None = None
     guardrail_warning: bool = False
+    versions: int = 0
 
 
 class MessageFrame(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,6 +88,16 @@ class StartFrame(msgspec.Struct, frozen=True, rename="camel", tag="start"):
 
     status: Literal["initialized"] = "initialized"
     run_id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class QueuedFrame(msgspec.Struct, frozen=True, rename="camel", tag="queued"):
+    """The message is stored, and its reply will be written after others. Sent again when the position changes.
+
+    From now on the run can be joined, resumed and withdrawn. `run` follows when its turn has come.
+    """
+
+    run_id: str
+    position: int
 
 
 class RunFrame(msgspec.Struct, frozen=True, rename="camel", tag="run"):
@@ -146,7 +161,7 @@ class CompleteFrame(msgspec.Struct, frozen=True, rename="camel", tag="complete")
     """The reply is complete and stored; `aiMessage.content` is all of it.
 
     Every reader of a run gets the same event. `quotas` is what was left when the reply ended, if the user has
-    quotas and it is known.
+    quotas and it is known. After another try, `replaced` has the ids of the messages that gave way to these.
     """
 
     message_id: str
@@ -159,6 +174,7 @@ class CompleteFrame(msgspec.Struct, frozen=True, rename="camel", tag="complete")
     usage: UsageFrame
     timings: TimingsFrame
     quotas: tuple[QuotaFrame, ...] | msgspec.UnsetType = msgspec.UNSET
+    replaced: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ErrorFrame(msgspec.Struct, frozen=True, rename="camel", tag="error"):
@@ -180,6 +196,7 @@ class ErrorFrame(msgspec.Struct, frozen=True, rename="camel", tag="error"):
 
 Frame = (
     StartFrame
+    | QueuedFrame
     | RunFrame
     | ContextualFrame
     | ChunkFrame
@@ -204,6 +221,8 @@ def frame_of(event: Event) -> Frame:
             frame = ChunkFrame(content, offset)
         case Started():
             frame = StartFrame()
+        case Queued(position, point):
+            frame = QueuedFrame(point.run_id, position)
         case Attached(point):
             frame = RunFrame(point.run_id)
         case Contextual(content, stage):
@@ -240,6 +259,7 @@ def _complete_frame(event: Completed) -> CompleteFrame:
             event.usage.latency_ms,
         ),
         quotas=quota_frames(event.quotas) if event.quotas else msgspec.UNSET,
+        replaced=event.replaced or msgspec.UNSET,
     )
 
 
@@ -285,6 +305,7 @@ def _metadata_frame(metadata: MessageMetadata) -> MessageMetadataFrame | None:
         client_message_id=metadata.client_message_id,
         reply_to=metadata.reply_to,
         guardrail_warning=metadata.stop_reason is StopReason.GUARDRAIL_WARNING,
+        versions=metadata.versions,
     )
     return None if frame == MessageMetadataFrame() else frame
 

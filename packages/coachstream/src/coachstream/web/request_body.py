@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
+from coachstream.conversation.another_try import RetriedMessage, TryKind, TryRequest
 from coachstream.conversation.errors import (
     AttachmentRejected,
     InvalidClientMessageId,
@@ -29,9 +30,11 @@ from coachstream.conversation.errors import (
     MissingRequestBody,
 )
 from coachstream.conversation.model import ConversationChange, to_milliseconds
+from coachstream.conversation.runs.settings import TurnPolicy
 from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.conversation.visible_text import is_blank
 from coachstream.time_zone import is_zone_name
+from coachstream.web.routes import is_id
 from lambda_streaming.function_url.event import (
     FunctionUrlEvent,
     InvalidEvent,
@@ -71,12 +74,18 @@ CLIENT_MESSAGE_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class NewMessage(msgspec.Struct, frozen=True):
-    """A checked message: `sent_at` is in UTC and whole milliseconds; `time_zone` may be unknown here."""
+    """A checked message: `sent_at` is in UTC and whole milliseconds; `time_zone` may be unknown here.
+
+    The text is empty if `another_try` needs none.
+    """
 
     text: str
     sent_at: datetime
     client_message_id: str | None = None
     time_zone: str | None = None
+    policy: TurnPolicy | None = None
+    another_try: TryRequest | None = None
+    retried: RetriedMessage | None = None
 
 
 class NewConversation(msgspec.Struct, frozen=True):
@@ -94,6 +103,10 @@ class MessageBody(msgspec.Struct, rename="camel"):
     message_timestamp: object = None
     client_message_id: object = None
     user_timezone: object = None
+    policy: object = None
+    regenerate: object = None
+    replaces: object = None
+    continue_: object = msgspec.field(default=None, name="continue")
 
 
 class CreateBody(msgspec.Struct, rename="camel"):
@@ -133,18 +146,24 @@ def read_event(payload: object, context: RemainingTime) -> FunctionUrlEvent:
 def parse_new_message(body: bytes | None, *, received_at: datetime) -> NewMessage:
     """Read the body of a turn; `received_at` replaces a missing `messageTimestamp`.
 
+    `regenerate` and `continue` name a reply and have no text; `replaces` names the user message that the text
+    replaces. There is at most one of them, with a `clientMessageId`.
+
     Raises:
         MissingRequestBody, InvalidJson, AttachmentRejected, InvalidUserResponse, MessageTooLong,
-        InvalidTimestamp, InvalidClientMessageId, InvalidTimeZone: the first of these that applies, in this
-        order.
+        InvalidTimestamp, InvalidClientMessageId, InvalidRequest (another try), InvalidTimeZone, InvalidRequest
+        (policy): the first of these that applies, in this order.
     """
     fields = decode_body(body, MessageBody)
     require_text_only(body)
+    has_text = fields.regenerate is None and fields.continue_ is None
     return NewMessage(
-        text=message_text(fields.user_response),
+        text=message_text(fields.user_response) if has_text else "",
         sent_at=_timestamp(fields.message_timestamp, received_at),
         client_message_id=_client_message_id(fields.client_message_id),
+        another_try=_another_try(fields),
         time_zone=time_zone(fields.user_timezone),
+        policy=_policy(fields.policy),
     )
 
 
@@ -262,6 +281,33 @@ def _client_message_id(value: object) -> str | None:
     return value
 
 
+def _another_try(fields: MessageBody) -> TryRequest | None:
+    """What is tried again, if anything.
+
+    Raises:
+        InvalidRequest: it is not one thing, has no idempotency key, or a text that is not used.
+    """
+    given = {
+        TryKind.REGENERATE: fields.regenerate,
+        TryKind.REPLACE: fields.replaces,
+        TryKind.CONTINUE: fields.continue_,
+    }
+    named = [(kind, value) for kind, value in given.items() if value is not None]
+    if not named:
+        return None
+    if len(named) > 1:
+        raise InvalidRequest("more than one thing is to be tried again")
+    [(kind, message_id)] = named
+    if not isinstance(message_id, str) or not is_id(message_id):
+        raise InvalidRequest(f"{kind.value} is no id of a message")
+    if kind is not TryKind.REPLACE and fields.user_response not in (None, ""):
+        raise InvalidRequest(f"{kind.value} takes no text")
+    key = _client_message_id(fields.client_message_id)
+    if key is None:
+        raise InvalidRequest(f"{kind.value} needs a clientMessageId")
+    return TryRequest(kind, message_id, key)
+
+
 def time_zone(value: object) -> str | None:
     """Check the name of the user's time zone, if there is one.
 
@@ -273,6 +319,14 @@ def time_zone(value: object) -> str | None:
     if not isinstance(value, str) or not is_zone_name(value):
         raise InvalidTimeZone
     return value
+
+
+def _policy(value: object) -> TurnPolicy | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or value not in set(TurnPolicy):
+        raise InvalidRequest("policy")
+    return TurnPolicy(value)
 
 
 def _title(value: object) -> str:

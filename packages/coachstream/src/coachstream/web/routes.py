@@ -31,6 +31,8 @@ class Resource(StrEnum):
     CONVERSATIONS = "conversations"
     COUNT = "count"
     CONVERSATION = "conversation"
+    VERSIONS = "versions"
+    VERSION = "version"
     EXPORT = "export"
     USER_DATA = "user-data"
 
@@ -48,6 +50,8 @@ class Route(msgspec.Struct, frozen=True):
     conversation_id: str = ""
     run_id: str = ""
     chat_id: str = ""
+    message_id: str = ""
+    version_id: str = ""
 
     @property
     def key(self) -> ConversationKey:
@@ -61,6 +65,8 @@ PATTERNS: tuple[tuple[Resource, tuple[str, ...]], ...] = (
     (Resource.CONVERSATIONS, ("users", "{user}", "coaches", "{coach}", "conversations")),
     (Resource.COUNT, ("users", "{user}", "coaches", "{coach}", "conversations", "count")),
     (Resource.CONVERSATION, _CONVERSATION),
+    (Resource.VERSIONS, (*_CONVERSATION, "messages", "{message}", "versions")),
+    (Resource.VERSION, (*_CONVERSATION, "messages", "{message}", "versions", "{version}")),
     (Resource.STREAM, (*_CONVERSATION, "stream")),
     (Resource.RUN, (*_CONVERSATION, "stream", "{run}")),
     (Resource.AI_SDK, (*_CONVERSATION, "ai-sdk")),

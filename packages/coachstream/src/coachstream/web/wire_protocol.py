@@ -13,6 +13,7 @@ from typing import Protocol
 
 import msgspec
 
+from coachstream.conversation.another_try import is_derived, original_key
 from coachstream.conversation.errors import AttachmentRejected, InvalidClientMessageId
 from coachstream.conversation.events import Completed, Event
 from coachstream.conversation.model import Message, Role
@@ -156,5 +157,6 @@ def reply_id(message_key: str | None) -> str | None:
 
 
 def key_of(user_message: Message) -> str:
-    """The idempotency key of a stored message; its own id, if its client sent none."""
-    return user_message.metadata.client_message_id or user_message.id
+    """The idempotency key under which a message was first sent; its own id, if its client sent none."""
+    key = user_message.metadata.client_message_id
+    return user_message.id if key is None else original_key(key) if is_derived(key) else key

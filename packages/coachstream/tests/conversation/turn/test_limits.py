@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import pytest
 
+from coachstream.conversation.another_try import AnotherTry
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.events import Chunk, Completed, Event, Failed
 from coachstream.conversation.model import ConversationKey, Message, Role, StopReason
@@ -107,11 +108,16 @@ async def test_a_reply_is_never_saved_under_two_ids() -> None:
     finish = stage.store.finish_run
 
     async def finish_run(
-        key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None, spent: Spent | None = None
+        key: ConversationKey,
+        run_id: str,
+        ended: LogEntry,
+        reply: Message | None,
+        spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         assert reply is not None
         tried.append(reply)
-        return await finish(key, run_id, ended, reply, spent)
+        return await finish(key, run_id, ended, reply, spent, another_try)
 
     stage.store.finish_run = finish_run  # type: ignore[method-assign]
     stage.store.failures["finish_run"] = [_unavailable() for _ in range(9)]

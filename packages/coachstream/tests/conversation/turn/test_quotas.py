@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 
 import msgspec
 import pytest
 
 from coachstream.conversation.errors import ErrorCode, ModelUnavailable, StorageUnavailable
-from coachstream.conversation.events import Completed, Failed
+from coachstream.conversation.events import Completed, Event, Failed
 from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import StopReason, Usage
 from coachstream.conversation.ports import ModelStop
 from coachstream.conversation.quotas import QuotaLimits, QuotaUse
+from coachstream.conversation.turn.turn import run_turn
 from support.doubles import ScriptedModel
-from support.turns import KEY, NOW, Stage
+from support.turn_events import events_of
+from support.turns import KEY, NOW, FixedDate, Stage
 
 LIMITS = QuotaLimits(concurrent_runs=2, turns_per_minute=2, tokens_per_day=1_000)
 AT = milliseconds_of(NOW)
+AT_NIGHT = NOW.replace(hour=23, minute=59, second=50, microsecond=0)
 DONE = ModelStop(StopReason.END_TURN, Usage(100, 20, 3, 4))
 
 
@@ -63,6 +67,44 @@ async def test_a_turn_without_a_quota_left_is_refused_and_nothing_is_stored() ->
     assert (stage.stored(), stage.model.calls) == (stored, calls)
 
 
+async def test_what_is_left_is_that_of_the_end_and_not_of_the_beginning() -> None:
+    """A reply that began before midnight leaves all of the new day but its own tokens."""
+    clock = SetDate(AT_NIGHT - timedelta(hours=1))
+    stage = limited("Hello!", DONE, limits=QuotaLimits(turns_per_minute=5, tokens_per_day=150))
+    await events_at(stage, clock)  # leaves 23 tokens of the day
+    clock.date = AT_NIGHT
+    stage.store.reached.clear()
+    goes_on = asyncio.Event()
+    stage.model.script = ("Hello!", goes_on, DONE)
+    turn = asyncio.ensure_future(events_at(stage, clock))
+    for step in ("quota_use", "append"):
+        await stage.store.reached[step].wait()
+    clock.date += timedelta(seconds=20)
+    goes_on.set()
+    completed = (await turn)[-1]
+    assert isinstance(completed, Completed)
+    assert [(left.quota, left.remaining, left.reset_s) for left in completed.quotas] == [
+        ("turns-per-minute", 5, 50),
+        ("tokens-per-day", 23, 86_390),
+    ]
+
+
+class SetDate(FixedDate):
+    """A clock whose date a test sets."""
+
+    def __init__(self, date: datetime) -> None:
+        self.date = date
+
+    def now(self) -> datetime:
+        return self.date
+
+
+async def events_at(stage: Stage, clock: SetDate) -> list[Event]:
+    """All events of a turn with this clock."""
+    dependencies = msgspec.structs.replace(stage.dependencies, clock=clock)
+    return [event async for event in events_of(run_turn, stage.request(), dependencies, stage.settings)]
+
+
 async def test_without_quotas_nothing_is_read_for_them() -> None:
     """And `complete` says nothing of them."""
     stage = limited(limits=QuotaLimits())
@@ -72,19 +114,22 @@ async def test_without_quotas_nothing_is_read_for_them() -> None:
     assert "quota_use" not in stage.store.steps
 
 
-@pytest.mark.parametrize("is_slow", [False, True])
-async def test_a_turn_does_not_depend_on_what_is_left(is_slow: bool) -> None:
+@pytest.mark.parametrize("failure", [None, StorageUnavailable(), ValueError("secret")])
+async def test_a_turn_does_not_depend_on_what_is_left(
+    failure: Exception | None, caplog: pytest.LogCaptureFixture
+) -> None:
     """If that cannot be read, or takes too long, it is not reported; the tokens are counted all the same."""
     stage = limited()
-    if is_slow:
+    if failure is None:
         stage.store.gates["quota_use"] = asyncio.Event()
     else:
-        stage.store.failures["quota_use"] = [StorageUnavailable()]
+        stage.store.failures["quota_use"] = [failure]
     completed = (await stage.run())[-1]
     assert isinstance(completed, Completed)
     assert completed.quotas == ()
     stage.store.gates.clear()
     assert (await use_of(stage)).tokens == 127
+    assert "secret" not in caplog.text
 
 
 async def test_the_tokens_of_a_reply_that_broke_off_are_estimated() -> None:

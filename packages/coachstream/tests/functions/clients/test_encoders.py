@@ -11,7 +11,14 @@ from ag_ui_validate import create_validator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coachstream.conversation.errors import ErrorCode, kind_of
+from coachstream.conversation.errors import (
+    CoachStreamError,
+    ErrorCode,
+    MethodNotAllowed,
+    QuotaExceeded,
+    TurnInProgress,
+    kind_of,
+)
 from coachstream.conversation.events import (
     Attached,
     Chunk,
@@ -30,12 +37,14 @@ from coachstream.conversation.events import (
 from coachstream.conversation.model import (
     Message,
     MessageMetadata,
+    QuotaLeft,
     Role,
     SemanticContextUse,
     StopReason,
     Timings,
     Usage,
 )
+from coachstream.conversation.quotas import DAY_MS, FULL_FOR_S, Quota
 from coachstream.conversation.text import utf16_length
 from coachstream.web.ag_ui import RECONNECT_SENTENCE, AgUiEncoder
 from coachstream.web.ai_sdk import AiSdkEncoder
@@ -99,8 +108,7 @@ def endings(draw: st.DrawFn, text: str) -> Event:
     if kind == "reconnect":
         return Reconnect(LogPoint("run_1", 4))
     if kind == "failed":
-        errors = [kind_of(code) for code in ErrorCode if code not in NEED_ARGUMENTS]
-        return failed_by(draw(st.sampled_from(errors))())
+        return failed_by(error_of(draw(st.sampled_from(ErrorCode)), draw(quotas_left())))
     reason = draw(st.sampled_from(StopReason))
     return Completed(
         user_message=message(Role.USER, str(QUESTION["content"])),
@@ -110,10 +118,27 @@ def endings(draw: st.DrawFn, text: str) -> Event:
         stop_reason=reason,
         usage=Usage(*draw(st.tuples(*[st.integers(0, 9)] * 5))),
         timings=Timings(context=1, first_chunk=draw(st.none() | st.just(2)), total=3),
+        quotas=tuple(draw(st.lists(quotas_left(), max_size=3))),
     )
 
 
-NEED_ARGUMENTS = {ErrorCode.TURN_IN_PROGRESS, ErrorCode.METHOD_NOT_ALLOWED, ErrorCode.QUOTA_EXCEEDED}
+def quotas_left() -> st.SearchStrategy[QuotaLeft]:
+    """What is left of a quota, up to the greatest integers that a header field can have."""
+    amounts = st.integers(0, 10**15 - 1)
+    names = st.sampled_from([quota.value for quota in Quota])
+    return st.builds(QuotaLeft, names, amounts, amounts, st.none() | st.integers(1, DAY_MS // 1000))
+
+
+def error_of(code: ErrorCode, quota: QuotaLeft) -> CoachStreamError:
+    """An error with this code; the quota is that of a refusal for it."""
+    match code:
+        case ErrorCode.TURN_IN_PROGRESS:
+            return TurnInProgress("run_1", message(Role.USER, "Waits"))
+        case ErrorCode.METHOD_NOT_ALLOWED:
+            return MethodNotAllowed(("GET",))
+        case ErrorCode.QUOTA_EXCEEDED:
+            return QuotaExceeded(quota, retry_after_s=quota.reset_s or FULL_FOR_S)
+    return kind_of(code)()
 
 
 def message(role: Role, text: str, *, stop_reason: StopReason | None = None) -> Message:

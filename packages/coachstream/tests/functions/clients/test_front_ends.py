@@ -23,7 +23,7 @@ from coachstream.conversation.errors import (
     IdempotencyMismatch,
     ModelRejected,
     ModelStreamBroken,
-    UnsupportedRequest,
+    NotTheLastExchange,
     kind_of,
 )
 from coachstream.conversation.model import ConversationKey, Role, StopReason
@@ -307,23 +307,107 @@ async def test_a_refused_message_is_an_error_with_our_json(
     assert [message["role"] for message in state["messages"]] == ["user"]
 
 
-async def test_what_is_not_supported_is_refused(
-    chats: FrontEnd, url: str, store: RememberedConversations
+@pytest.mark.parametrize("version", [6, 7])
+async def test_use_chat_regenerates_the_last_reply(
+    chats: FrontEnd, url: str, store: RememberedConversations, model: ScriptedModel, version: int
 ) -> None:
-    """Another reply to the same message, or another text of it, would get the old reply."""
-    chat = AiSdk(chats, url, "unsupported")
+    """`regenerate()`: the new reply takes the place of the old one, on the page and in the store."""
+    chat = AiSdk(chats, url, f"regenerate {version}", version)
+    await chat.open()
+    await chat.call("send", text="How was my week?")
+    state = await chat.until("ready", text=WORDS[-1])
+    for number, text in enumerate(("Better.", "Best."), start=2):
+        model.script = (text, DONE)
+        await chat.call("regenerate")
+        state = await chat.until("ready", text=text, finishes=number)
+        assert texts_of(state) == [("user", "How was my week?"), ("assistant", text)]
+        [question, reply] = store.messages[KEY]
+        assert (reply.content, reply.metadata.versions) == (text, number)
+        assert question.metadata.client_message_id == state["messages"][0]["id"]
+        assert len(await store.load_versions(KEY, reply.id)) == number
+    assert model.calls == 3
+
+
+async def test_use_chat_edits_the_last_message(
+    chats: FrontEnd, url: str, store: RememberedConversations, model: ScriptedModel
+) -> None:
+    """`sendMessage({ text, messageId })`, as often as one likes; then the reply to it can be regenerated."""
+    chat = AiSdk(chats, url, "edit")
     await chat.open()
     await chat.call("send", text="How was my week?")
     state = await chat.until("ready", text=WORDS[-1])
     question = state["messages"][0]["id"]
-    await chat.call("regenerate")
-    state = await chat.until("error", finishes=len(state["finishes"]) + 1)
-    body = json.loads(state["error"])
-    assert (body["code"], body["message"]) == ("INVALID_REQUEST", UnsupportedRequest.sentence)
-    await chat.call("send", text="How was my month?", messageId=question)
-    state = await chat.until("error", finishes=len(state["finishes"]) + 1)
+    steps = (("edit", "How was my month?"), ("edit", "How was my year?"), ("regenerate", "How was my year?"))
+    for number, (step, text) in enumerate(steps, start=2):
+        model.script = (f"Reply {number}.", DONE)
+        if step == "edit":
+            await chat.call("send", text=text, messageId=question)
+        else:
+            await chat.call("regenerate")
+        state = await chat.until("ready", text=f"Reply {number}.", finishes=number)
+        assert texts_of(state) == [("user", text), ("assistant", f"Reply {number}.")]
+        assert [message.content for message in store.messages[KEY]] == [text, f"Reply {number}."]
+    await chat.call("send", text="Thanks")
+    state = await chat.until("ready", finishes=5)
+    assert len(store.messages[KEY]) == 4
+    assert len(await store.load_versions(KEY, store.messages[KEY][0].id)) == 4
+
+
+async def test_use_chat_repeats_a_try_that_failed(
+    chats: FrontEnd, url: str, store: RememberedConversations, model: ScriptedModel
+) -> None:
+    """After an error, `regenerate()` sends what failed again: a message, an edit or another reply."""
+    chat = AiSdk(chats, url, "failed")
+    await chat.open()
+    finishes = 0
+
+    async def fails(do: str, **arguments: object) -> None:
+        nonlocal finishes
+        finishes += 1
+        model.script = (ModelRejected(),)
+        await chat.call(do, **arguments)
+        state = await chat.until("error", finishes=finishes)
+        assert state["error"] == ModelRejected.sentence
+
+    async def regenerates(text: str, *, asked: str) -> None:
+        nonlocal finishes
+        finishes += 1
+        model.script = (text, DONE)
+        await chat.call("regenerate")
+        await chat.until("ready", text=text, finishes=finishes)
+        assert [message.content for message in store.messages[KEY]] == [asked, text]
+
+    await fails("send", text="How was my week?")
+    await regenerates("One.", asked="How was my week?")
+    question = store.messages[KEY][0].metadata.client_message_id
+    await fails("send", text="How was my month?", messageId=question)
+    assert [message.content for message in store.messages[KEY]] == ["How was my week?", "One."]
+    await regenerates("Two.", asked="How was my month?")
+    await fails("regenerate")
+    await regenerates("Three.", asked="How was my month?")
+    assert store.messages[KEY][1].metadata.versions == 3
+
+
+async def test_use_chat_is_told_that_another_device_has_gone_on(
+    chats: FrontEnd, url: str, store: RememberedConversations, model: ScriptedModel
+) -> None:
+    """Nothing is written, and the model is not called."""
+    first, second = AiSdk(chats, url, "first device"), AiSdk(chats, url, "second device")
+    await first.open()
+    await first.call("send", text="How was my week?")
+    state = await first.until("ready", text=WORDS[-1])
+    await second.open(messages=state["messages"])
+    await second.call("send", text="And now?")
+    await second.until("ready", finishes=1)
+    before = list(store.messages[KEY])
+    await first.call("regenerate")
+    state = await first.until("error", finishes=2)
+    assert state["error"] == NotTheLastExchange.sentence
+    await first.call("send", text="How was my month?", messageId=state["messages"][0]["id"])
+    state = await first.until("error", finishes=3)
     assert state["error"] == IdempotencyMismatch.sentence
-    assert [message.content for message in store.messages[KEY]] == ["How was my week?", REPLY]
+    assert store.messages[KEY] == before
+    assert model.calls == 2
 
 
 @pytest.mark.parametrize(

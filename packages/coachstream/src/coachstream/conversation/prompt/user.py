@@ -41,6 +41,7 @@ class ConversationSummary(msgspec.Struct, frozen=True):
         narrative: what was said, as a text.
         total_messages: how many messages the conversation had then; 0 if unknown.
         created_at: when it was written, if known.
+        last_message_id: the newest message that was read for it; empty if unknown.
     """
 
     narrative: str = ""
@@ -51,6 +52,7 @@ class ConversationSummary(msgspec.Struct, frozen=True):
     important_context: tuple[str, ...] = ()
     total_messages: int = 0
     created_at: datetime | None = None
+    last_message_id: str = ""
 
 
 def parse_user_profile(attributes: Mapping[str, object]) -> UserProfile:
@@ -83,6 +85,7 @@ def parse_conversation_summary(attributes: Mapping[str, object]) -> Conversation
         key_insights=_texts(data, "key_insights", "keyInsights"),
         important_context=_texts(data, "important_context", "importantContext"),
         total_messages=as_count(as_record(metadata.get("messageRange")).get("totalMessages")),
+        last_message_id=as_text(as_record(metadata.get("messageRange")).get("endMessageId")),
         created_at=as_moment(metadata.get("createdAt")),
     )
 

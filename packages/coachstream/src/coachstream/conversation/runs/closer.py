@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
 
+from coachstream.conversation.another_try import AnotherTry
 from coachstream.conversation.errors import RunNotFound, TurnInterrupted, sentence_of
 from coachstream.conversation.events import Completed, Failed, LogPoint
 from coachstream.conversation.ids import RandomBelow, message_id
@@ -31,6 +33,7 @@ from coachstream.conversation.run_log import (
     ending_of,
     reply_time,
 )
+from coachstream.conversation.run_queue import QueuedRun
 from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.runs.lease import LeaseWatch
 from coachstream.conversation.runs.settings import RunSettings
@@ -61,8 +64,8 @@ class RunCloser:
         self._model_name = model_name
         self._random_below = random_below
 
-    async def settle(self, key: ConversationKey) -> None:
-        """Close the conversation's run if its lease holder died long ago.
+    async def settle(self, key: ConversationKey) -> Sequence[QueuedRun]:
+        """Close the conversation's run if its lease holder died long ago; return the queue.
 
         A run that may be alive is left to processes that can observe its lease (`LeaseWatch`): its readers,
         and the sender of the next message.
@@ -70,9 +73,10 @@ class RunCloser:
         Raises:
             ConversationNotFound, StorageUnavailable: as the store does.
         """
-        run_id = await self._store.unfinished_run(key)
-        if run_id is not None:
-            await self.close_if_long_dead(key, run_id)
+        queue = await self._store.read_queue(key)
+        if queue.run_id is not None:
+            await self.close_if_long_dead(key, queue.run_id)
+        return queue.queued
 
     async def close_if_long_dead(self, key: ConversationKey, run_id: str) -> None:
         """Close a run whose lease expired long ago; observing such a lease takes a few renewal intervals.
@@ -101,7 +105,8 @@ class RunCloser:
     async def close(self, key: ConversationKey, run_id: str, state: RunState | None) -> None:
         """End a run with the text in its log; do nothing if another process has written in the meantime.
 
-        If a stop was requested, the text is the complete reply. Otherwise the reply is interrupted.
+        If a stop was requested, the text is the complete reply. Otherwise the reply is interrupted. Another
+        try without a complete reply leaves none.
         """
         last = _MISSING_LOG_END if state is None else state.last
         if state is not None and state.ending is not None:
@@ -114,19 +119,26 @@ class RunCloser:
             writer=secrets.token_hex(8),
             content=_ending(reply),
         )
+        another_try = None if state is None else state.opened.another_try
         try:
-            there = await self._store.finish_run(key, run_id, entry, reply)
+            there = await self._store.finish_run(key, run_id, entry, reply, another_try=another_try)
         except RunNotFound:
             return  # it was already closed or finished, and its log has expired
         if there is None:
             logger.warning("Closed a run whose lease holder had died")
 
     def _reply(self, run_id: str, state: RunState) -> Message | None:
-        if is_blank(state.text) and not state.is_stop_asked:
+        another_try = state.opened.another_try
+        if another_try is None:
+            is_none = is_blank(state.text) and not state.is_stop_asked
+        else:
+            is_none = is_blank(state.text) or not state.is_stop_asked
+        if is_none:
             return None
+        continued_id = None if another_try is None else another_try.continued_id
         after_all_others = reply_time(state.opened.at)
         return Message(
-            id=message_id(after_all_others, Role.ASSISTANT, self._random_below),
+            id=continued_id or message_id(after_all_others, Role.ASSISTANT, self._random_below),
             role=Role.ASSISTANT,
             content=beginning_of(state.text, most_bytes=LONGEST_REPLY_BYTES),
             timestamp=min(after_all_others, to_milliseconds(self._clock.now())),
@@ -135,6 +147,7 @@ class RunCloser:
                 stop_reason=StopReason.STOPPED if state.is_stop_asked else StopReason.INTERRUPTED,
                 reply_to=state.opened.user_message_id,
                 run_id=run_id,
+                versions=0 if another_try is None else another_try.versions,
             ),
         )
 
@@ -146,7 +159,12 @@ def _ending(reply: Message | None) -> Ending:
 
 
 def completed(
-    key: ConversationKey, user_message: Message, reply: Message, ending: Finished, point: LogPoint
+    key: ConversationKey,
+    user_message: Message,
+    reply: Message,
+    ending: Finished,
+    point: LogPoint,
+    another_try: AnotherTry | None,
 ) -> Completed:
     """The last event of a run that has a reply: the same for all its readers."""
     return Completed(
@@ -159,6 +177,7 @@ def completed(
         timings=ending.timings,
         point=point,
         quotas=ending.quotas,
+        replaced=() if another_try is None else another_try.older_ids,
     )
 
 

@@ -10,15 +10,17 @@ a user who comes back the next day does not wait for a lease, and a jumping cloc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
 
 from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.ports import Clock
-from coachstream.conversation.run_log import LogEntry, StopAsked, awaits_producer, ending_of
+from coachstream.conversation.run_log import (
+    MAX_CLOCK_SKEW,
+    LogEntry,
+    StopAsked,
+    awaits_producer,
+    ending_of,
+)
 from coachstream.conversation.runs.settings import RunSettings
-
-MAX_CLOCK_SKEW = timedelta(minutes=10)
-"""Between two processes. AWS rejects requests signed by a clock that is more than five minutes off."""
 
 MISSED_RENEWALS = 3
 """A live lease holder does not miss this many renewals in a row unless the store hangs."""

@@ -188,11 +188,12 @@ class RunWatcher:
                 await send(Chunk(rest, self._offset))
         if isinstance(ending, Broken):
             return failed(ending, reply, point)
+        state = RunState.of(self._entries)
         user_message = await self._user_message()
-        if reply is None or user_message is None:
+        if reply is None or user_message is None or state is None:
             gone = ConversationNotFound()
             return Failed(gone.code, gone.sentence, gone.retryable, point=point)
-        return completed(self._key, user_message, reply, ending, point)
+        return completed(self._key, user_message, reply, ending, point, state.opened.another_try)
 
     async def _try_to_claim(self, last: LogEntry) -> RunClaim | None:
         """Claim a run that has no lease holder, unless another process was faster."""
@@ -226,6 +227,7 @@ class RunWatcher:
             writer=entry.writer,
             opened_at=state.opened.at,
             time_zone=state.opened.time_zone,
+            another_try=state.opened.another_try,
         )
 
     async def _user_message(self) -> Message | None:

@@ -144,7 +144,7 @@ class RunWriter:
                 entry = self._entry(ending, leased_for_s=0.0)
                 try:
                     there = await self._store.finish_run(
-                        self._claim.key, self._claim.run_id, entry, reply, spent
+                        self._claim.key, self._claim.run_id, entry, reply, spent, self._claim.another_try
                     )
                 except RunNotFound:
                     raise self._lost() from None

@@ -4,6 +4,9 @@ A turn finds out what is due, which costs it no more than one read, and has it w
 function that is invoked asynchronously, or after the response. Requests can arrive twice, late and
 concurrently. A summary replaces only one of fewer messages, and a title only the default one, each by a
 condition on the write. So the second of two requests costs a call of the model at most, and changes nothing.
+
+After another try at the last exchange, the conversation has as many messages as before, but the last of them has
+a later id. Then its summary replaces the one that has the older version.
 """
 
 from __future__ import annotations
@@ -137,11 +140,13 @@ class PostTurn:
         key = request.key
         summary = await self._store.load_summary(key)
         outcome = Outcome.NOT_DUE
-        if summary.total_messages < request.message_count:
+        if summary.total_messages <= request.message_count:
             written = await self._summary(request, summary)
-            if written is None:
+            if written is None and not summary.narrative:
                 return Outcome.NOT_DUE
-            if await self._store.save_summary(key, written):
+            if written is None:
+                pass
+            elif await self._store.save_summary(key, written):
                 outcome = Outcome.WRITTEN
                 summary = written.content.as_read(
                     total_messages=written.total_messages, created_at=written.created_at
@@ -160,6 +165,11 @@ class PostTurn:
         messages = transcript(history, budget_chars=SUMMARY_CHARS, longest_chars=LONGEST_MESSAGE_CHARS)
         if not messages:
             return None
+        if earlier.total_messages == request.message_count:
+            if not earlier.last_message_id or earlier.last_message_id >= history[-1].id:
+                return None
+            if len(history) < SUMMARY_MESSAGES:
+                earlier = ConversationSummary()  # it summarizes a version that is not the chosen one any more
         async with _time_limit():
             content = await self._summarizer.summarize(messages, earlier)
         return NewSummary(

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Self
 
-from coachstream.conversation.errors import CoachStreamError
+from coachstream.conversation.errors import CoachStreamError, describe_exception
 from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import Usage
 from coachstream.conversation.ports import Clock, RunStore
@@ -44,12 +44,8 @@ class PendingQuotaUse:
             return None
         await asyncio.wait((self._read,), timeout=LATE_AFTER_S)
         use = self._read.result() if self._read.done() else None
-        tokens = tokens_of(usage, chars=chars)
-        return Spent(
-            at=milliseconds_of(self._clock.now()),
-            tokens=tokens,
-            use=None if use is None else use.after_turn(tokens),
-        )
+        tokens, at = tokens_of(usage, chars=chars), milliseconds_of(self._clock.now())
+        return Spent(at, tokens, use=None if use is None else use.after_turn(tokens, at=at))
 
     async def _use(self) -> QuotaUse | None:
         try:
@@ -58,4 +54,6 @@ class PendingQuotaUse:
             )
         except CoachStreamError as error:
             logger.warning("What is left of the quotas could not be read: %s", error.code.value)
-            return None
+        except Exception as error:  # noqa: BLE001 (the reply is stored all the same)
+            logger.error("What is left of the quotas could not be read: %s", describe_exception(error))  # noqa: TRY400
+        return None

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta, tzinfo
 
 import msgspec
 
+from coachstream.conversation.another_try import TryKind
 from coachstream.conversation.errors import (
     CoachStreamError,
     ContentFiltered,
@@ -114,6 +115,7 @@ class Reply:
             deadline,
             measured,
             on_first_text=self._count_memories,
+            keeps_text=claim.another_try is not None and claim.another_try.continued_id is not None,
         )
         self._quota_use = PendingQuotaUse(
             dependencies.runs, dependencies.clock, claim.key.user_id, settings.runs.quotas
@@ -165,6 +167,8 @@ class Reply:
             if self._writer.is_lost:
                 raise RunLost from None
             stop_reason = StopReason.STOPPED
+            if self._claim.another_try is not None and not self._draft.has_words:
+                raise TurnInterrupted from None  # the earlier version stays
         except DeadlineExceeded:
             if not self._can_be_released():
                 raise
@@ -172,7 +176,10 @@ class Reply:
         ending, reply = await run_shielded(self._conclude(stop_reason))
         self._side_effects.follow_reply()
         await self._finish_side_effects()
-        return completed(self._claim.key, self._claim.user_message, reply, ending, self._writer.point)
+        claim = self._claim
+        return completed(
+            claim.key, claim.user_message, reply, ending, self._writer.point, claim.another_try
+        )
 
     async def _conclude(self, stop_reason: StopReason) -> tuple[Finished, Message]:
         """Do what must be done before the reply is stored, then store it."""
@@ -280,7 +287,7 @@ class Reply:
             reason = ContentFiltered() if self._is_withheld else failure
             ending = Broken(reason.code, reason.retryable, None if partial is None else partial.id)
             try:
-                if self._is_withheld:
+                if self._is_withheld and self._is_of_new_message:
                     await self._withdraw_side_effects()
                 await self._save(ending, reply, await self._spent())
             except RunLost:
@@ -317,19 +324,35 @@ class Reply:
 
     def _count_memories(self) -> None:
         context = self._measured.context
-        if context is not None:
+        # An exchange counts them once, however often it is tried.
+        if context is not None and self._claim.another_try is None:
             self._side_effects.count_memories(context.memories)
 
+    @property
+    def _is_of_new_message(self) -> bool:
+        """Whether the run is the first one for the text of its message."""
+        another_try = self._claim.another_try
+        return another_try is None or another_try.kind is TryKind.REPLACE
+
     def _unfinished_reply(self) -> Message | None:
-        """The message to store for an unfinished reply; a withheld one is stored even without text."""
+        """The message to store for an unfinished reply; a withheld one is stored even without text.
+
+        None for another try: the earlier version stays.
+        """
+        if self._claim.another_try is not None:
+            return None
         if self._is_withheld:
             return self._reply_message(StopReason.CONTENT_FILTERED)
         return None if self._draft.is_empty else self._reply_message(StopReason.INTERRUPTED)
 
     def _reply_message(self, stop_reason: StopReason) -> Message:
         moment = self._now + timedelta(milliseconds=max(1, self._deadline.elapsed_ms()))
+        another_try = self._claim.another_try
+        new_id = message_id(
+            reply_time(self._claim.opened_at), Role.ASSISTANT, self._dependencies.random_below
+        )
         return Message(
-            id=message_id(reply_time(self._claim.opened_at), Role.ASSISTANT, self._dependencies.random_below),
+            id=new_id if another_try is None else another_try.continued_id or new_id,
             role=Role.ASSISTANT,
             content=self._draft.text,
             timestamp=moment,
@@ -338,16 +361,19 @@ class Reply:
                 stop_reason=stop_reason,
                 reply_to=self._claim.user_message.id,
                 run_id=self._claim.run_id,
+                versions=0 if another_try is None else another_try.versions,
             ),
         )
 
     def _prompt(self, context: Context, zone: tzinfo) -> Prompt:
         user_message = self._claim.user_message
-        # An interrupted reply to the same message, from an earlier attempt, is about to be replaced.
+        # The reply to the same message, from an earlier attempt, or a whole exchange is about to be replaced.
+        another_try = self._claim.another_try
+        replaced = {user_message.id, another_try.user_message_id if another_try else user_message.id}
         earlier = [
             message
             for message in context.history
-            if user_message.id not in {message.id, message.metadata.reply_to}
+            if replaced.isdisjoint({message.id, message.metadata.reply_to})
         ]
         prompt = build_prompt(
             coach=context.coach,

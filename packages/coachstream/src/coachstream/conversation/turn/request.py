@@ -6,9 +6,11 @@ from datetime import datetime
 
 import msgspec
 
+from coachstream.conversation.another_try import RetriedMessage, TryRequest
 from coachstream.conversation.events import LogPoint
 from coachstream.conversation.model import ConversationKey
 from coachstream.conversation.run_log import FROM_THE_BEGINNING
+from coachstream.conversation.runs.settings import TurnPolicy
 
 
 class TurnRequest(msgspec.Struct, frozen=True):
@@ -16,13 +18,16 @@ class TurnRequest(msgspec.Struct, frozen=True):
 
     Attributes:
         key: the conversation.
-        text: the message; not blank.
+        text: the message; not blank, unless another try needs none.
         deadline: when the turn must be over, in seconds of the clock's monotonic time.
         sent_at: when the user sent it, by their clock; now, if unknown.
         client_message_id: the client's idempotency key for the message.
         streamed: whether the client requested a stream. Such a reader can reconnect.
         after: the position that the reader reached in an earlier attempt, if it sent one.
         time_zone: the name of the user's time zone, if the client sent one; it may be unknown here.
+        policy: what to do if another reply is being written; the setting, if it is None.
+        another_try: what is to be tried again, in place of a new message.
+        retried: that the message is sent or tried again by a client that knows none of our ids.
     """
 
     key: ConversationKey
@@ -33,6 +38,9 @@ class TurnRequest(msgspec.Struct, frozen=True):
     streamed: bool = False
     after: LogPoint | None = None
     time_zone: str | None = None
+    policy: TurnPolicy | None = None
+    another_try: TryRequest | None = None
+    retried: RetriedMessage | None = None
 
 
 class ResumeRequest(msgspec.Struct, frozen=True):

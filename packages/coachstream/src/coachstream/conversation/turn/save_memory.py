@@ -11,7 +11,7 @@ from datetime import datetime
 
 from coachstream.conversation.analysis import MemoryTraits
 from coachstream.conversation.errors import CoachStreamError
-from coachstream.conversation.model import ConversationKey, Memory, MemorySource, Message
+from coachstream.conversation.model import ConversationKey, Memory, MemorySource, Message, Role
 from coachstream.conversation.ports import MemoryStore
 
 logger = logging.getLogger("coachstream.turn")
@@ -22,7 +22,12 @@ NOT_SAVED = "\u274c Sorry, I could not save that. Please try again in a moment."
 
 def memory_id(user_id: str, message: Message) -> str:
     """The id of the memory that a message requests: the message's own, so that a retry saves no duplicate."""
-    name = message.id.removeprefix("msg_").removesuffix(f"_{message.role.value}")
+    return memory_id_of(user_id, message.id)
+
+
+def memory_id_of(user_id: str, message_id: str) -> str:
+    """The id of the memory that the user message with this id requests."""
+    name = message_id.removeprefix("msg_").removesuffix(f"_{Role.USER.value}")
     return f"user_memory_{user_id}_{name}"
 
 

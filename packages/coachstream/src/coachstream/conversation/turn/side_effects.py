@@ -10,6 +10,10 @@ is stored. If the process dies in between, the message has no reply, and the pro
 off the workout. The message is marked after the hand-off, so that no one does so again. If the process dies
 between these two steps, the builder is called twice, with the same message id and time.
 
+Another try at an exchange does none of this twice: a reply that is regenerated or continued belongs to the same
+message. A message that replaces another one is marked as handed off if that one was, and a memory that both
+request is saved as that of the new one.
+
 The rest are follow-ups: memories are counted as used after the first text is sent; after the reply is
 stored, a summary and a title are requested, and a new memory is indexed for semantic search.
 """
@@ -24,6 +28,7 @@ from datetime import datetime
 import msgspec
 
 from coachstream.conversation.analysis import MemoryTraits, MessageAnalysis, quotation_from
+from coachstream.conversation.another_try import TryKind
 from coachstream.conversation.errors import (
     CoachStreamError,
     StorageUnavailable,
@@ -51,6 +56,7 @@ from coachstream.conversation.turn.save_memory import (
     USAGE,
     confirmations,
     memory_id,
+    memory_id_of,
     requested_memory,
     save,
     saved,
@@ -138,7 +144,9 @@ class SideEffects:
             yield _MEMORY_BY_COMMAND
         elif self._memory is not None:
             yield _MEMORY_SAVED if self._is_memory_saved else _MEMORY_UNDER_WAY
-        if self._claim.user_message.metadata.is_handed_off:
+        if self._claim.user_message.metadata.is_handed_off and (
+            self._replaced_id is None or self._reports_workout
+        ):
             yield _WORKOUT_HANDED_OFF
         elif self._dependencies.workout_builder is not None and self._reports_workout:
             yield _WORKOUT
@@ -234,6 +242,10 @@ class SideEffects:
                 self._follow_ups.start("summary trigger", self._summarize(summary_builder, reading))
             if title_builder is not None:
                 self._follow_ups.start("title trigger", _request_title(title_builder, reading))
+        if self._replaced_id is not None and self._memory is not None and self._is_memory_saved:
+            older = memory_id_of(self._key.user_id, self._replaced_id)
+            deletion = self._dependencies.memories.delete_memory(self._key.user_id, older)
+            self._follow_ups.start("replaced memory", deletion)
         if recall is not None and self._memory is not None and self._is_memory_saved:
             self._follow_ups.start("semantic memory", recall.remember(self._key.user_id, self._memory))
 
@@ -247,6 +259,13 @@ class SideEffects:
     async def finish(self, *, within_s: float) -> tuple[str, ...]:
         """Wait for all follow-ups and return the names of those that have failed, including earlier ones."""
         return await self._follow_ups.finish(within_s=within_s)
+
+    @property
+    def _replaced_id(self) -> str | None:
+        """The id of the message that this one replaces; None if it replaces none."""
+        another_try = self._claim.another_try
+        is_edit = another_try is not None and another_try.kind is TryKind.REPLACE
+        return another_try.user_message_id if another_try is not None and is_edit else None
 
     @property
     def _verdict(self) -> MessageAnalysis | None:
@@ -337,7 +356,8 @@ class SideEffects:
     async def _summarize(self, builder: SummaryBuilder, reading: Awaitable[Conversation]) -> None:
         request = due_summary(
             await reading,
-            added_messages=2 if self._claim.is_first_attempt else 1,
+            # After another try, what its exchange was due for is due again, of the version that is chosen now.
+            added_messages=2 if self._claim.is_first_attempt or self._claim.another_try is not None else 1,
             is_complex=self._verdict is not None and self._verdict.is_complex,
         )
         if request is not None:

@@ -49,6 +49,7 @@ class Speech:
         deadline: the turn's deadline.
         measured: the turn's measurements, updated in place.
         on_first_text: called once, after a model's first text was sent.
+        keeps_text: whether the draft's text may not be discarded: a reply is being continued.
 
     Attributes:
         model_name: display name of the model that was used last.
@@ -62,6 +63,8 @@ class Speech:
         deadline: TurnDeadline,
         measured: TurnMeasurements,
         on_first_text: Callable[[], None],
+        *,
+        keeps_text: bool = False,
     ) -> None:
         self.model_name = model.display_name
         self._model = model
@@ -71,6 +74,8 @@ class Speech:
         self._measured = measured
         self._on_first_text: Callable[[], None] | None = on_first_text
         self._pieces_heard = 0
+        self._keeps_text = keeps_text
+        self._can_fall_back = fallback.can_continue or not keeps_text
 
     async def speak(self, prompt: Prompt) -> ModelStop:
         """Stream the reply to a prompt, and return how the model stopped.
@@ -80,7 +85,8 @@ class Speech:
             WorkInterrupted, DeadlineExceeded: as `TurnDeadline.bound` does.
         """
         # A model that is not usable is skipped for a while.
-        first = self._model if self._model.is_usable or not self._fallback.is_usable else self._fallback
+        is_first_skipped = not self._model.is_usable and self._fallback.is_usable and self._can_fall_back
+        first = self._fallback if is_first_skipped else self._model
         heard_before = self._pieces_heard
         self._measured.model_asked_ms = self._deadline.elapsed_ms()
         try:
@@ -97,6 +103,8 @@ class Speech:
 
     def _may_fail_over(self, error: ModelError, *, has_spoken: bool, is_another: bool) -> bool:
         if self._deadline.seconds_until(self._deadline.save_at) < LEAST_FOR_ANOTHER_MODEL_S:
+            return False
+        if not self._can_fall_back:
             return False
         if has_spoken or isinstance(error, NoReply):
             return isinstance(error, ModelStreamBroken)
@@ -116,7 +124,7 @@ class Speech:
                 return await self._listen(model, prompt)
             except ModelRejected as error:
                 following = None if self._draft.offset > offset_before else next(simpler, None)
-                if following is None:
+                if following is None or (self._keeps_text and not following.said):
                     raise
                 logger.warning(
                     "The request was rejected (%s); retrying with %d messages instead of %d",

@@ -3,11 +3,13 @@
     {url}/users/{userId}/coaches/{coachId}/conversations                     GET, POST
     {url}/users/{userId}/coaches/{coachId}/conversations/count               GET
     {url}/users/{userId}/coaches/{coachId}/conversations/{conversationId}    GET, PUT, DELETE
+    …/conversations/{conversationId}/messages/{messageId}/versions           GET
+    …/conversations/{conversationId}/messages/{messageId}/versions/{replyId} PUT
     {url}/users/{userId}/export                                              GET
     {url}/users/{userId}/data                                                DELETE
 
 Responses are JSON: `{"success": true, ...}`, or `{"error": sentence, "code": CODE}` with the code's status.
-An export is a stream of JSON lines. The last two paths are ours.
+An export is a stream of JSON lines. The last four paths are ours.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ from coachstream.web.conversations import (
     one_conversation,
     one_page,
     parse_page,
+    version_list,
+    with_queue,
 )
 from coachstream.web.request_body import (
     parse_conversation_change,
@@ -53,6 +57,8 @@ METHODS = {
     Resource.CONVERSATIONS: ("GET", "POST"),
     Resource.COUNT: ("GET",),
     Resource.CONVERSATION: ("GET", "PUT", "DELETE"),
+    Resource.VERSIONS: ("GET",),
+    Resource.VERSION: ("PUT",),
     Resource.EXPORT: ("GET",),
     Resource.USER_DATA: ("DELETE",),
 }
@@ -102,6 +108,12 @@ async def _on_conversations(
         case (Resource.COUNT, _):
             conversations = await store.list_conversations(route.user_id, route.coach_id)
             return JsonResponse(HTTPStatus.OK, conversation_count(conversations))
+        case (Resource.VERSIONS, _):
+            return await _versions(route.key, route.message_id, services)
+        case (Resource.VERSION, _):
+            await Turns(services).close_dead(route.key)
+            await store.choose_version(route.key, route.message_id, route.version_id)
+            return await _versions(route.key, route.version_id, services)
         case (_, "PUT"):
             change = parse_conversation_change(event.body)
             changed = await store.change_conversation(route.key, change)
@@ -114,13 +126,22 @@ async def _on_conversations(
             return JsonResponse(HTTPStatus.OK, await _read(route.key, parse_page(event), services))
 
 
+async def _versions(key: ConversationKey, message_id: str, services: Services) -> JsonResponse:
+    versions = await services.store.load_versions(key, message_id)
+    if not versions:
+        await services.store.get_conversation(key)  # raises if there is none
+    return JsonResponse(HTTPStatus.OK, version_list(versions))
+
+
 async def _read(key: ConversationKey, page: Page | None, services: Services) -> OneConversationBody:
-    await Turns(services).close_dead(key)
+    queued = await Turns(services).close_dead(key)
     conversation = await services.store.get_conversation(key)
     if page is None:
-        return one_conversation(conversation, await services.store.load_messages(key))
-    newest = await services.store.load_newest(key, limit=page.limit + 1, before=page.before)
-    return one_page(conversation, newest, page)
+        body = one_conversation(conversation, await services.store.load_messages(key))
+    else:
+        newest = await services.store.load_newest(key, limit=page.limit + 1, before=page.before)
+        body = one_page(conversation, newest, page)
+    return with_queue(body, queued)
 
 
 async def _on_all_data(

@@ -39,6 +39,7 @@ from coachstream.storage.dynamodb.keys import (
     reply_index_prefix,
     summary_key,
     unfinished_run_key,
+    versions_prefix,
 )
 from coachstream.storage.dynamodb.quotas import spent_in
 from coachstream.storage.dynamodb.requests import (
@@ -80,7 +81,11 @@ _HAS_DEFAULT_TITLE = (
 )
 
 _TOTAL_MESSAGES = "#attributes.#metadata.#messageRange.#totalMessages"
-_IS_OF_FEWER_MESSAGES = f"NOT attribute_type({_TOTAL_MESSAGES}, :number) OR {_TOTAL_MESSAGES} < :count"
+_LAST_MESSAGE = "#attributes.#metadata.#messageRange.#endMessageId"
+_IS_OLDER = (
+    f"NOT attribute_type({_TOTAL_MESSAGES}, :number) OR {_TOTAL_MESSAGES} < :count"
+    f" OR ({_TOTAL_MESSAGES} = :count AND {_LAST_MESSAGE} < :last)"
+)
 """Also true if there is no summary, or one that does not say of how many messages."""
 
 
@@ -217,10 +222,10 @@ class DynamoDbConversations:
     async def save_summary(self, key: ConversationKey, summary: NewSummary) -> bool:
         """Save a summary in place of one of fewer messages (see `ConversationStore`)."""
         item = envelope(summary_key(key), SUMMARY, summary_attributes(key, summary), at=self._now())
-        values = {":count": summary.total_messages, ":number": "N"}
+        values = {":count": summary.total_messages, ":number": "N", ":last": summary.last_message_id}
         writes: dict[Step, Write] = {
             Step.CONVERSATION: ConditionCheck(conversation_key(key), IS_THERE),
-            Step.SUMMARY: Put(item, _IS_OF_FEWER_MESSAGES, values),
+            Step.SUMMARY: Put(item, _IS_OLDER, values),
         }
         try:
             await self._table.transact(writes)
@@ -297,7 +302,7 @@ class DynamoDbConversations:
         """
         yield summary_key(key)
         pk = partition(key.user_id)
-        prefixes = (message_claims_prefix, reply_index_prefix, messages_prefix, logs_prefix)
+        prefixes = (message_claims_prefix, reply_index_prefix, messages_prefix, versions_prefix, logs_prefix)
         for prefix in prefixes:
             found = self._table.query(Range.of(pk, prefix(key)), only="#sk", consistent=True)
             async for item in found:

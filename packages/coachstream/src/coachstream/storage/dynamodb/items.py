@@ -108,6 +108,7 @@ def parse_message(stored: Attributes, *, otherwise_id: str, otherwise_at: dateti
             reply_to=as_text(metadata.get("replyTo")) or None,
             streamed=metadata.get("streamed") is True,
             run_id=as_text(metadata.get("runId")) or None,
+            versions=as_count(metadata.get("versions")),
         ),
     )
 
@@ -182,5 +183,6 @@ def _message_metadata(metadata: MessageMetadata) -> dict[str, object]:
         "streamed": metadata.streamed or None,
         "runId": metadata.run_id,
         "guardrailWarning": metadata.stop_reason is StopReason.GUARDRAIL_WARNING or None,
+        "versions": metadata.versions or None,
     }
     return {name: value for name, value in known.items() if value is not None}

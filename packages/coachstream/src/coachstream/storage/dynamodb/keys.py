@@ -3,14 +3,15 @@
 | item | sk |
 |---|---|
 | a message | `coachMessage#<conversationId>#<messageId>` |
+| a message of an older version | `coachVersion#<conversationId>#<messageId>` |
 | an idempotency key of a message | `coachMessageClaim#<conversationId>#<clientMessageId>` |
 | the reply index: the reply to a message | `coachMessageAnswer#<conversationId>#<messageId>` |
 | the conversation's unfinished run, and its newest message | `coachTurn#<conversationId>` |
 | an entry in the log of a run | `coachRun#<conversationId>#<runId>#<number, 8 digits>` |
 | what a user has taken of the quotas | `coachQuota` |
 
-All of a user's items are in one partition, `user#<userId>`. The last five kinds have no `entityType`, so no
-index contains them. The existing functions query none of our prefixes.
+All of a user's items are in one partition, `user#<userId>`. All kinds but the first have no `entityType`, so
+no index contains them. The existing functions query none of our prefixes.
 """
 
 from __future__ import annotations
@@ -38,14 +39,17 @@ CONVERSATIONS = "coachConversation#"
 MEMORIES = "userMemory#"
 
 _MESSAGES = "coachMessage#"
+_VERSIONS = "coachVersion#"
 _MESSAGE_CLAIMS = "coachMessageClaim#"
 _REPLY_INDEX = "coachMessageAnswer#"
-_UNFINISHED_RUNS = "coachTurn#"
+UNFINISHED_RUNS = "coachTurn#"
 LOG_ENTRIES = "coachRun#"
 SUMMARIES = "conversation#"
 SUMMARY_SUFFIX = "#summary"
 
-CONVERSATION_PARTS = (_MESSAGES, _MESSAGE_CLAIMS, _REPLY_INDEX, LOG_ENTRIES, _UNFINISHED_RUNS, SUMMARIES)
+CONVERSATION_PARTS = (
+    *(_MESSAGES, _VERSIONS, _MESSAGE_CLAIMS, _REPLY_INDEX, LOG_ENTRIES, UNFINISHED_RUNS, SUMMARIES),
+)
 """The prefixes of a conversation's items, except its own one; in each, the conversation's id follows."""
 
 
@@ -93,6 +97,16 @@ def messages_prefix(key: ConversationKey) -> str:
     return f"{_MESSAGES}{key.conversation_id}#"
 
 
+def version_key(key: ConversationKey, message_id: str) -> ItemKey:
+    """The key of a message of an older version."""
+    return ItemKey(partition(key.user_id), versions_prefix(key) + message_id)
+
+
+def versions_prefix(key: ConversationKey) -> str:
+    """The sort key prefix of a conversation's older messages; the rest is the id, as for messages."""
+    return f"{_VERSIONS}{key.conversation_id}#"
+
+
 def message_claim_key(key: ConversationKey, client_message_id: str) -> ItemKey:
     """The key of the item that maps an idempotency key to its message."""
     return ItemKey(partition(key.user_id), message_claims_prefix(key) + client_message_id)
@@ -115,7 +129,7 @@ def reply_index_prefix(key: ConversationKey) -> str:
 
 def unfinished_run_key(key: ConversationKey) -> ItemKey:
     """The key of the item that names the conversation's unfinished run."""
-    return ItemKey(partition(key.user_id), f"{_UNFINISHED_RUNS}{key.conversation_id}")
+    return ItemKey(partition(key.user_id), f"{UNFINISHED_RUNS}{key.conversation_id}")
 
 
 def quota_key(user_id: str) -> ItemKey:

@@ -21,7 +21,7 @@ from datetime import datetime
 
 from coachstream.conversation.errors import CoachStreamError, describe_exception
 from coachstream.conversation.model import ConversationKey, Message, format_timestamp
-from coachstream.conversation.prompt.records import as_record
+from coachstream.conversation.prompt.records import as_record, as_text
 from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.errors import ConditionFailed
 from coachstream.storage.dynamodb.item_size import KIB, item_bytes, value_bytes
@@ -51,21 +51,26 @@ class Mirror:
         self._now = now
         self._on_stop = on_stop
 
-    async def show(self, key: ConversationKey, reply: Message) -> None:
+    async def show(self, key: ConversationKey, reply: Message, *, older_ids: Sequence[str] = ()) -> None:
         """Put a stored reply and its user message into the list, each once; never raises.
 
         If the reply is withheld, remove what an earlier attempt at the message put there.
+
+        Args:
+            key: the conversation.
+            reply: the reply.
+            older_ids: the messages whose place they take.
         """
         try:
             async with asyncio.timeout(WITHIN_S):
                 for _ in range(MOST_ATTEMPTS):
-                    if await self._try(key, reply):
+                    if await self._try(key, reply, older_ids):
                         return
             logger.warning("A run is not mirrored because of contention: the list kept changing")
         except (CoachStreamError, TimeoutError, ConditionFailed) as error:
             logger.warning("A run is not mirrored: %s", describe_exception(error))
 
-    async def _try(self, key: ConversationKey, reply: Message) -> bool:
+    async def _try(self, key: ConversationKey, reply: Message, older_ids: Sequence[str]) -> bool:
         """Make one attempt; false if the list changed between the read and the write."""
         item = await self._table.get(conversation_key(key))
         if item is None:
@@ -76,9 +81,55 @@ class Mirror:
                 "A conversation cannot be mirrored, because its `messages` attribute is not a list"
             )
             return True
+        entries = [as_text(as_record(entry).get("id")) for entry in stored or ()]
+        positions = {at: name for at, name in enumerate(entries) if name in {*older_ids, reply.id}}
         if reply.is_withheld:
-            return await self._hide(key, _exchange(stored or (), reply.metadata.reply_to))
+            return await self._hide(key, _exchange(stored or (), reply.metadata.reply_to) | positions)
+        if positions and (older_ids or reply.metadata.run_id != _run_in(stored, reply.id)):
+            return await self._swap(key, item, stored or (), positions, reply)
         return await self._add(key, item, stored, reply)
+
+    async def _swap(
+        self,
+        key: ConversationKey,
+        item: Item,
+        stored: Sequence[object],
+        positions: Mapping[int, str],
+        reply: Message,
+    ) -> bool:
+        """Put a version in place of another one; remove that if it does not fit. False if the list changed."""
+        user_message_id = reply.metadata.reply_to
+        ids = {as_record(message).get("id") for message in stored}
+        user_message = None if user_message_id in ids else await self._message(key, user_message_id)
+        missing = [reply] if user_message is None else [user_message, reply]
+        attributes = [message_attributes(message) for message in missing]
+        freed = sum(value_bytes(stored[at]) for at in positions)
+        is_full = item_bytes(item) - freed + sum(map(value_bytes, attributes)) > MOST_ITEM_BYTES
+        if is_full:
+            logger.warning("A conversation is too large to be mirrored any further")
+            await self._on_stop()
+            attributes = []
+        places = [*sorted(positions), *range(len(stored), len(stored) + len(attributes))]
+        entries = {f"#attributes.#messages[{at}]": at for at in places}
+        values: dict[str, object] = {":length": len(stored), ":now": format_timestamp(self._now())}
+        sets, removes = ["#updatedAt = :now"], []
+        for number, (entry, at) in enumerate(entries.items()):
+            if number < len(attributes):
+                sets.append(f"{entry} = :message{number}")
+                values[f":message{number}"] = attributes[number]
+            elif at in positions:
+                removes.append(entry)
+        unchanged = ["size(#attributes.#messages) = :length"]
+        for entry, at in entries.items():
+            if at in positions:
+                unchanged.append(f"{entry}.#id = :id{at}")
+                values[f":id{at}"] = positions[at]
+        change = f"SET {', '.join(sets)}" + (f" REMOVE {', '.join(removes)}" if removes else "")
+        try:
+            await self._table.change(Update(conversation_key(key), change, " AND ".join(unchanged), values))
+        except ConditionFailed:
+            return False
+        return True
 
     async def _add(
         self, key: ConversationKey, item: Item, stored: Sequence[object] | None, reply: Message
@@ -174,6 +225,15 @@ def _exchange(stored: Sequence[object], user_message_id: str | None) -> dict[int
         if user_message_id is not None and is_match and isinstance(message_id, str):
             found[position] = message_id
     return found
+
+
+def _run_in(stored: Sequence[object] | None, message_id: str) -> object:
+    """The run of a message in the list."""
+    for entry in stored or ():
+        message = as_record(entry)
+        if message.get("id") == message_id:
+            return as_record(message.get("metadata")).get("runId")
+    return None
 
 
 def _interrupted_reply(stored: Sequence[object] | None, user_message_id: str) -> tuple[int, str] | None:

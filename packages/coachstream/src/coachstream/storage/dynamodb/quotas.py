@@ -13,16 +13,19 @@ the end of a run. The item says where to look instead, and errs on the safe side
   day's tokens are used up, its end stores the total: `knownTokens` (of `knownDay`) refuses the next claim.
 - `claims` counts the runs that began, for optimistic concurrency.
 - `maxConcurrentRuns`, `maxTurnsPerMinute`, `maxTokensPerDay`: the user's own limits, written by operators.
+  With one that is not a number from 0 on, no run begins. A fraction counts as the next whole number.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from contextlib import suppress
 
 import msgspec
 
+from coachstream.conversation.errors import StorageUnavailable
 from coachstream.conversation.model import ConversationKey
 from coachstream.conversation.prompt.records import as_count, as_text
 from coachstream.conversation.quotas import (
@@ -48,11 +51,23 @@ MOST_OLD_MINUTES = 8
 REMOVED_WINDOWS = range(2, 7)
 """The earlier windows that each write removes. The last one may be the current one of a clock behind."""
 
-_UNLIMITED = 10**15
-"""Compares as no limit."""
+MOST_TAKEN_OUT = 99
+"""The conversations taken out at once: a transaction has at most 100 items (Developer Guide, 2026-11-28)."""
+
+_UNLIMITED = 10**15 - 1
+"""Compares as no limit; the greatest integer of a header field (RFC 9651, section 3.3.1)."""
+
+_OWN_LIMITS = ("maxConcurrentRuns", "maxTurnsPerMinute", "maxTokensPerDay")
+"""The attributes of the user's own limits, in the order of `OwnLimits`."""
 
 _MINUTE = re.compile(r"turns([0-9]+)")
 _SPENT = re.compile(r"tokens[0-9]+")
+
+
+class UnusableLimit(StorageUnavailable):
+    """A limit of the user's own is not a number from 0 on, so it is not known what the operator wants."""
+
+    retryable = False
 
 
 class _Open(msgspec.Struct, frozen=True):
@@ -81,14 +96,15 @@ class Quotas:
 
         Raises:
             QuotaExceeded: nothing is left of a quota.
+            UnusableLimit: as named.
             StorageUnavailable: the store failed.
         """
         known = _use_in(item, limits, at)
         known.check()  # without a read, if turns or tokens are used up
         found = await self._open(key.user_id, item, at, reads_leases=True)
         _with(known, item, found, at).check()
-        over = [each for each in found if not each.holds_a_place]
-        writes: dict[str, Write] = {"quota": _settling(key.user_id, item, found, at)}
+        over = [each for each in found if not each.holds_a_place][:MOST_TAKEN_OUT]
+        writes: dict[str, Write] = {"quota": _settling(key.user_id, item, over, at)}
         for each in over:
             if each.tokens:
                 spent = _spent_name(day_of(at))
@@ -114,11 +130,7 @@ class Quotas:
 
     async def set_own_limits(self, user_id: str, own: OwnLimits) -> None:
         """Give a user limits of their own."""
-        given = {
-            "maxConcurrentRuns": own.concurrent_runs,
-            "maxTurnsPerMinute": own.turns_per_minute,
-            "maxTokensPerDay": own.tokens_per_day,
-        }
+        given = dict(zip(_OWN_LIMITS, msgspec.structs.astuple(own), strict=True))
         kept = {name: value for name, value in given.items() if value is not None}
         removed = [name for name in given if name not in kept]
         changes = []
@@ -131,13 +143,15 @@ class Quotas:
 
     async def _open(self, user_id: str, item: Item, at: int, *, reads_leases: bool) -> list[_Open]:
         async def look(conversation_id: str) -> _Open:
-            key = ConversationKey(user_id, "", conversation_id)
-            turn = await self._table.get(unfinished_run_key(key)) or {}
+            item_key = unfinished_run_key(ConversationKey(user_id, "", conversation_id))
+            turn = await self._table.get(item_key) or {}
             run_id = as_text(turn.get("runId"))
             takes_place = bool(run_id)
             if run_id and reads_leases:
                 key = ConversationKey(user_id, as_text(turn.get("coachId")), conversation_id)
                 takes_place = holds_a_place(await self._logs.last(key, run_id), at)
+                if not takes_place:  # the end of the run may have counted its tokens since
+                    turn = await self._table.get(item_key) or {}
             return _Open(conversation_id, as_count(turn.get(_spent_name(day_of(at)))), takes_place)
 
         return await asyncio.gather(*map(look, _open_in(item)))
@@ -147,14 +161,20 @@ def taking(key: ConversationKey, limits: QuotaLimits, at: int) -> Update:
     """The write that takes a run from the user's quotas, unless nothing seems to be left of one."""
     minute, day = minute_of(at), day_of(at)
     turns = _turns_name(minute)
-    is_open = _below("size(#open)", "maxConcurrentRuns", "runs")
-    is_slow = _below(f"#{turns}", "maxTurnsPerMinute", "turns")
-    is_cheap = _below("#knownTokens", "maxTokensPerDay", "tokens")
+    has_a_place_left = _is("size(#open) <", "maxConcurrentRuns", "runs")
+    has_no_place_too_many = _is("size(#open) <=", "maxConcurrentRuns", "runs")
+    is_slow = _is(f"#{turns} <", "maxTurnsPerMinute", "turns")
+    is_cheap = _is("#knownTokens <", "maxTokensPerDay", "tokens")
+    are_own_limits_usable = " AND ".join(
+        f"(attribute_not_exists(#{own}) OR #{own} >= :none)" for own in _OWN_LIMITS
+    )
     old = [_turns_name(minute - ago) for ago in REMOVED_WINDOWS]
     return Update(
         quota_key(key.user_id),
         f"ADD #open :conversations, #{turns} :one, #claims :one REMOVE {_names(old)}",
-        f"(attribute_not_exists(#open) OR contains(#open, :conversation) OR {is_open})"
+        f"{are_own_limits_usable} AND (attribute_not_exists(#open) OR {has_a_place_left}"
+        # If the limit has been lowered, also conversations that are in the set have to look for a place.
+        f" OR (contains(#open, :conversation) AND ({has_no_place_too_many})))"
         f" AND (attribute_not_exists(#{turns}) OR {is_slow})"
         f" AND (attribute_not_exists(#knownDay) OR #knownDay <> :day OR {is_cheap})",
         {
@@ -196,18 +216,18 @@ def spent_in(unfinished_run: Item) -> bool:
     return any(_SPENT.fullmatch(name) for name in unfinished_run)
 
 
-def _below(operand: str, own: str, limit: str) -> str:
-    """The condition that an operand is below the user's own limit, or else below that of all users."""
+def _is(compared: str, own: str, limit: str) -> str:
+    """The condition that a comparison holds with the user's own limit, or else with that of all users."""
     return (
-        f"(attribute_not_exists(#{own}) AND {operand} < :{limit})"
-        f" OR (#{own} <> :none AND {operand} < #{own})"
-        f" OR (#{own} = :none AND {operand} < :most{limit})"
+        f"(attribute_not_exists(#{own}) AND {compared} :{limit})"
+        f" OR (#{own} <> :none AND {compared} #{own})"
+        f" OR (#{own} = :none AND {compared} :most{limit})"
     )
 
 
 def _use_in(item: Item, limits: QuotaLimits, at: int) -> QuotaUse:
     """What the item alone says: no concurrent runs, and the known tokens."""
-    own = OwnLimits(*(_limit_in(item, f"max{name}") for name in _OWN))
+    own = OwnLimits(*(_limit_in(item, name) for name in _OWN_LIMITS))
     is_today = item.get("knownDay") == day_of(at)
     return QuotaUse(
         limits=limits.overridden_by(own),
@@ -217,11 +237,16 @@ def _use_in(item: Item, limits: QuotaLimits, at: int) -> QuotaUse:
     )
 
 
-_OWN = ("ConcurrentRuns", "TurnsPerMinute", "TokensPerDay")
-
-
 def _limit_in(item: Item, name: str) -> int | None:
-    return as_count(item[name]) if name in item else None
+    if name not in item:
+        return None
+    limit = item[name]
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or limit < NO_LIMIT:
+        raise UnusableLimit(
+            f"{name} of a user's item coachQuota is not a number from 0 on",
+            remedy=f"Correct or remove {name} on the item.",
+        )
+    return min(math.ceil(limit), _UNLIMITED)
 
 
 def _with(known: QuotaUse, item: Item, found: list[_Open], at: int) -> QuotaUse:
@@ -236,10 +261,10 @@ def _settled_in(item: Item, at: int) -> int:
     return as_count(item.get("settledTokens")) if item.get("settledDay") == day_of(at) else 0
 
 
-def _settling(user_id: str, item: Item, found: list[_Open], at: int) -> Update:
-    """The write that takes those conversations out whose run is over, unless a run has begun since."""
-    kept = {each.conversation_id for each in found if each.holds_a_place}
-    settled = _settled_in(item, at) + sum(each.tokens for each in found if not each.holds_a_place)
+def _settling(user_id: str, item: Item, over: list[_Open], at: int) -> Update:
+    """The write that takes conversations out whose run is over, unless a run has begun since."""
+    kept = set(_open_in(item)) - {each.conversation_id for each in over}
+    settled = _settled_in(item, at) + sum(each.tokens for each in over)
     values: dict[str, object] = {
         ":claims": as_count(item.get("claims")),
         ":one": 1,

@@ -17,10 +17,17 @@ from coachstream.storage.dynamodb.table_client import TableClient
 
 
 class IndexedReply(msgspec.Struct, frozen=True):
-    """An entry of the reply index."""
+    """An entry of the reply index.
+
+    Attributes:
+        reply_id: the message's reply; empty if it has none.
+        is_complete: whether that is a complete one.
+        is_replaced: whether another message has replaced this one, so that no run can begin for it.
+    """
 
     reply_id: str
     is_complete: bool
+    is_replaced: bool = False
 
     def yields_to(self, reply: Message) -> bool:
         """Whether another reply replaces this one: an interrupted reply never replaces a complete one."""
@@ -46,19 +53,33 @@ class ReplyIndex:
         where = reply_index_key(key, message_id)
         if known is None:
             return ConditionCheck(where, IS_NOT_THERE)
-        return ConditionCheck(where, "#replyId = :known", {":known": known.reply_id})
+        is_known = "#replyId = :known AND attribute_not_exists(#isReplaced)"
+        return ConditionCheck(where, is_known, {":known": known.reply_id})
 
     def put_if_unchanged(
         self, key: ConversationKey, message_id: str, reply: Message, known: IndexedReply | None
     ) -> Put:
         """A compare-and-set write: index this reply if the message's indexed reply is still the known one."""
         unchanged = self.check_unchanged(key, message_id, known)
-        ttl = expiry(self._now() + RETRIES_KNOWN_FOR)
-        fields = {"replyId": reply.id, "isComplete": not reply.is_interrupted, "ttl": ttl}
-        item = item_of(unchanged.key, fields)
+        item = self.put(key, message_id, reply).item
         return Put(item, unchanged.condition, unchanged.values, returns_existing=True)
+
+    def put(
+        self, key: ConversationKey, message_id: str, reply: Message | None, *, is_replaced: bool = False
+    ) -> Put:
+        """The write that indexes a message's reply, for the run that has the conversation."""
+        fields: dict[str, object] = {
+            "replyId": "" if reply is None else reply.id,
+            "isComplete": reply is not None and not reply.is_interrupted,
+            "ttl": expiry(self._now() + RETRIES_KNOWN_FOR),
+        }
+        if is_replaced:
+            fields["isReplaced"] = True
+        return Put(item_of(reply_index_key(key, message_id), fields))
 
 
 def indexed_reply_in(item: Item) -> IndexedReply:
     """The entry in an index item."""
-    return IndexedReply(as_text(item.get("replyId")), item.get("isComplete") is True)
+    return IndexedReply(
+        as_text(item.get("replyId")), item.get("isComplete") is True, item.get("isReplaced") is True
+    )

@@ -30,13 +30,22 @@ from datetime import datetime
 
 import msgspec
 
-from coachstream.conversation.errors import ConversationNotFound, RunNotFound, StorageUnavailable
+from coachstream.conversation.another_try import AnotherTry, TryKind, TryRequest, Version
+from coachstream.conversation.errors import (
+    ConversationNotFound,
+    IdempotencyMismatch,
+    MessageWithdrawn,
+    NotTheLastExchange,
+    RunNotFound,
+    StorageUnavailable,
+)
 from coachstream.conversation.ids import first_message_id, id_after
 from coachstream.conversation.model import ConversationKey, Message, Role, format_timestamp
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.prompt.records import as_record, as_text
 from coachstream.conversation.quotas import UNLIMITED, OwnLimits, QuotaLimits, QuotaUse, Spent
 from coachstream.conversation.run_log import LogEntry
+from coachstream.conversation.run_queue import place_behind
 from coachstream.storage.dynamodb.counter_repair import repair_counter
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended, RequestRefused
 from coachstream.storage.dynamodb.history import newest_id
@@ -56,6 +65,7 @@ from coachstream.storage.dynamodb.keys import (
     messages_prefix,
     partition,
     unfinished_run_key,
+    version_key,
 )
 from coachstream.storage.dynamodb.log_items import is_of_coach
 from coachstream.storage.dynamodb.mirror import Mirror
@@ -73,7 +83,14 @@ from coachstream.storage.dynamodb.requests import (
     item_of,
 )
 from coachstream.storage.dynamodb.run_logs import RunLogs
-from coachstream.storage.dynamodb.table_client import Range, Step, TableClient, TransactionCancelled
+from coachstream.storage.dynamodb.table_client import (
+    Range,
+    Step,
+    StepName,
+    TableClient,
+    TransactionCancelled,
+)
+from coachstream.storage.dynamodb.tries import Tries, is_key_of_try
 from coachstream.storage.dynamodb.unfinished_runs import (
     UnfinishedRun,
     advancing,
@@ -85,6 +102,9 @@ from coachstream.storage.dynamodb.unfinished_runs import (
 )
 from coachstream.storage.idempotency import require_same_text
 from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
+
+WITHDRAWN = "isWithdrawn"
+"""The mark of a claim whose message was withdrawn and deleted."""
 
 MOST_ATTEMPTS = 4
 """The maximum number of attempts to begin or finish a run under contention."""
@@ -103,6 +123,7 @@ class DynamoDbRuns:
         self._quotas = Quotas(table, self._logs)
         self._mirror = mirror
         self._now = now
+        self._tries = Tries(table, self._reply_index, self._logs, self._quotas, now=now)
 
     async def begin_run(
         self,
@@ -119,7 +140,7 @@ class DynamoDbRuns:
         looked_up = False
         for _ in range(MOST_ATTEMPTS):
             writes = self._first_attempt(key, user_message, run_id, opened, looked_up=looked_up)
-            writes |= _taking(key, quotas, opened)
+            writes |= taking_of(key, quotas, opened)
             try:
                 await self._transact(key, writes)
             except TransactionCancelled as cancelled:
@@ -137,6 +158,28 @@ class DynamoDbRuns:
                 return RunBegun(user_message, is_first_attempt=True, at=opened_at(first))
         raise Contended("a run could not begin because of contention with other runs")
 
+    async def begin_try(
+        self,
+        key: ConversationKey,
+        request: TryRequest,
+        user_message: Message | None,
+        run_id: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        """Open a run that tries the last exchange again (see `RunStore`): four reads and a transaction."""
+        return await self._tries.begin(key, request, user_message, run_id, opened, quotas)
+
+    async def choose_version(self, key: ConversationKey, reply_id: str, version_id: str) -> None:
+        """Make an older version of the last exchange the chosen one (see `RunStore`)."""
+        chosen = await self._tries.choose(key, reply_id, version_id)
+        if self._mirror is not None and chosen is not None:
+            await self._mirror.show(key, chosen.reply, older_ids=chosen.older_ids)
+
+    async def load_versions(self, key: ConversationKey, message_id: str) -> Sequence[Version]:
+        """The versions of a message's exchange (see `ConversationStore`): three queries."""
+        return await self._tries.versions(key, message_id)
+
     async def save_waiting_message(
         self, key: ConversationKey, user_message: Message, run_id: str
     ) -> Message | None:
@@ -152,7 +195,7 @@ class DynamoDbRuns:
                 await self._transact(key, writes)
             except TransactionCancelled as cancelled:
                 there = await self._unfinished_run_there(cancelled, key)
-                if there is not None and there.run_id != run_id:
+                if there is not None and there.queue.first_run_id != run_id:
                     return None
                 if cancelled.failed & {Step.MESSAGE, Step.CLAIM}:
                     stored = await self._stored(cancelled, key, user_message)
@@ -160,7 +203,7 @@ class DynamoDbRuns:
                         return stored
                 elif there is not None:
                     user_message = msgspec.structs.replace(
-                        user_message, id=id_after(user_message.id, there.newest_id)
+                        user_message, id=place_behind(user_message.id, there.newest_id)
                     )
             else:
                 return user_message
@@ -189,18 +232,19 @@ class DynamoDbRuns:
         ended: LogEntry,
         reply: Message | None,
         spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         """Append the last entry, save the reply, and release the conversation (see `RunStore`)."""
         conversation_key(key)
         try:
-            there = await self._finish(key, run_id, ended, reply, spent)
+            there = await self._finish(key, run_id, ended, reply, spent, another_try)
         except ConversationNotFound:
             await self._logs.forget(key, run_id)
             raise
         if there is not None and not is_repeated(ended, there):
             return there
         if self._mirror is not None and reply is not None:
-            await self._mirror.show(key, reply)
+            await self._mirror.show(key, reply, older_ids=another_try.older_ids if another_try else ())
         return None
 
     async def unfinished_run(self, key: ConversationKey) -> str | None:
@@ -220,7 +264,7 @@ class DynamoDbRuns:
         await self._quotas.set_own_limits(user_id, own)
 
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
-        """A message that a run saved; None if it does not exist."""
+        """A message that a run saved; one of an older version costs a second read."""
         try:
             conversation_key(key)
         except ConversationNotFound:
@@ -228,6 +272,8 @@ class DynamoDbRuns:
         if not is_name(message_id):
             return None
         item = await self._table.get(message_key(key, message_id))
+        if item is None:
+            item = await self._table.get(version_key(key, message_id))
         if item is None or not is_of_coach(as_record(item.get("attributes")), key):
             return None
         return message_of(item)
@@ -283,7 +329,9 @@ class DynamoDbRuns:
             reply = await self.load_message(key, indexed.reply_id)
             if reply is not None:
                 return AlreadyAnswered(stored, reply)
-        if there is None or there.run_id is None:
+        if indexed is not None and indexed.is_replaced:
+            raise NotTheLastExchange
+        if there is None or there.queue.first_run_id is None:
             looked_up = there is not None and there.newest_id is None
             # The new message's id was greater than all others, unless that condition failed.
             newest = await newest_id(self._table, key) if looked_up else user_message.id
@@ -293,7 +341,7 @@ class DynamoDbRuns:
             first = as_stored(opened, stored.id, is_first_attempt=False, newest_id=bound)
             writes = self._another_attempt(key, stored, indexed, run_id, first)
             writes[Step.UNFINISHED_RUN] = taking(key, run_id, bound, looked_up=looked_up)
-            writes |= _taking(key, quotas, opened)
+            writes |= taking_of(key, quotas, opened)
             try:
                 await self._transact(key, writes)
             except TransactionCancelled as again:
@@ -373,17 +421,28 @@ class DynamoDbRuns:
         }
 
     async def _finish(
-        self, key: ConversationKey, run_id: str, ended: LogEntry, reply: Message | None, spent: Spent | None
+        self,
+        key: ConversationKey,
+        run_id: str,
+        ended: LogEntry,
+        reply: Message | None,
+        spent: Spent | None,
+        another_try: AnotherTry | None,
     ) -> LogEntry | None:
         """Finish the run; return None on success, else the existing entry with the number."""
-        free: Write | None = freeing(key, run_id, reply, spent)
+        is_continued = another_try is not None and another_try.continued_id is not None
+        free: Write | None = freeing(key, run_id, None if is_continued else reply, spent)
         earlier: IndexedReply | None = None
         for _ in range(MOST_ATTEMPTS):
-            writes = {
-                Step.ENTRY: self._logs.put_entry(key, run_id, ended),
-                **self._saving(key, reply, earlier),
-                **_using_up(key, spent),
-            }
+            writes: dict[str, Write] = {Step.ENTRY: self._logs.put_entry(key, run_id, ended)}
+            if another_try is None or reply is None:
+                writes |= self._saving(key, reply, earlier)
+            else:
+                writes[Step.CONVERSATION] = self._counting(
+                    key, reply, added=int(another_try.reply_id is None)
+                )
+                writes |= await self._tries.finishing(key, another_try, reply)
+            writes |= _using_up(key, spent)
             if free is not None:
                 writes[Step.UNFINISHED_RUN] = free
             try:
@@ -396,7 +455,7 @@ class DynamoDbRuns:
                         return there
                 if Step.UNFINISHED_RUN in cancelled.failed:
                     free = await self._otherwise_free(cancelled, key, run_id, spent)
-                if Step.MESSAGE in cancelled.failed:
+                if Step.MESSAGE in cancelled.failed and another_try is None:
                     reply = None  # it is already stored and counted
                 elif Step.REPLY_INDEX in cancelled.failed:
                     earlier = await self._indexed_reply_there(cancelled, key, reply)
@@ -445,7 +504,7 @@ class DynamoDbRuns:
             )
         return writes
 
-    async def _transact(self, key: ConversationKey, writes: Mapping[Step, Write]) -> None:
+    async def _transact(self, key: ConversationKey, writes: Mapping[StepName, Write]) -> None:
         """Execute one transaction on a conversation; repair the counter if it cannot be incremented.
 
         Raises:
@@ -460,7 +519,7 @@ class DynamoDbRuns:
             await repair_counter(self._table, conversation_key(key), "totalMessages", counted_list="messages")
             await self._transact_once(writes)
 
-    async def _transact_once(self, writes: Mapping[Step, Write]) -> None:
+    async def _transact_once(self, writes: Mapping[StepName, Write]) -> None:
         try:
             await self._table.transact(writes)
         except TransactionCancelled as cancelled:
@@ -487,13 +546,18 @@ class DynamoDbRuns:
         """The message as saved by an earlier attempt.
 
         Raises:
-            IdempotencyMismatch: it has another text.
+            IdempotencyMismatch: it has another text, or its idempotency key is that of another try.
+            MessageWithdrawn: it was deleted.
         """
         message_id, client_id = message.id, message.metadata.client_message_id
         if Step.CLAIM in cancelled.failed and client_id is not None:
             claim = cancelled.existing.get(Step.CLAIM)
             claim = claim or await self._table.get(message_claim_key(key, client_id)) or {}
+            if claim.get(WITHDRAWN) is True:
+                raise MessageWithdrawn
             message_id = as_text(claim.get("messageId")) or message_id
+            if is_key_of_try(claim) and not await self._has_replaced(key, claim):
+                raise IdempotencyMismatch
         item = cancelled.existing.get(Step.MESSAGE)
         if item is not None and message_id == message.id:
             stored = message_of(item)
@@ -502,6 +566,11 @@ class DynamoDbRuns:
         if stored is not None:
             require_same_text(stored, message)
         return stored
+
+    async def _has_replaced(self, key: ConversationKey, claim: Mapping[str, object]) -> bool:
+        """Whether a try's message has replaced another one: it can be sent again like any other."""
+        where = message_key(key, as_text(claim.get("messageId")))
+        return claim.get("kind") == TryKind.REPLACE and await self._table.get(where) is not None
 
     async def _indexed_reply_there(
         self, cancelled: TransactionCancelled, key: ConversationKey, reply: Message | None
@@ -514,7 +583,7 @@ class DynamoDbRuns:
         return None if user_message_id is None else await self._reply_index.load(key, user_message_id)
 
 
-def _taking(key: ConversationKey, quotas: QuotaLimits, opened: LogEntry) -> dict[Step, Write]:
+def taking_of(key: ConversationKey, quotas: QuotaLimits, opened: LogEntry) -> dict[Step, Write]:
     """The write that takes a run from the user's quotas, if any is on."""
     return {Step.QUOTA: taking_quota(key, quotas, opened_at(opened))} if quotas.is_on else {}
 
@@ -535,7 +604,8 @@ def _busy(
         StorageUnavailable: a log of a run with the same id exists, so that no retry can succeed.
     """
     if there is not None:
-        return None if there.run_id is None else ConversationBusy(there.run_id, stored)
+        first = there.queue.first_run_id
+        return None if first is None else ConversationBusy(first, stored, there.queued)
     if Step.ENTRY in cancelled.failed:
         raise StorageUnavailable("a log of a run with this id already exists")
     return None

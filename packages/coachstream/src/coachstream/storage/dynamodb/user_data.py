@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import cast
 
@@ -20,6 +20,7 @@ from coachstream.storage.dynamodb.keys import (
     SEPARATOR,
     SUMMARIES,
     SUMMARY_SUFFIX,
+    UNFINISHED_RUNS,
     ItemKey,
     is_name,
     partition,
@@ -27,6 +28,7 @@ from coachstream.storage.dynamodb.keys import (
 from coachstream.storage.dynamodb.log_items import parse_log_entry
 from coachstream.storage.dynamodb.requests import key_of
 from coachstream.storage.dynamodb.table_client import MAX_SORT_KEY_BYTES, Range, TableClient
+from coachstream.storage.dynamodb.unfinished_runs import is_cleared
 
 _POSITION = "dynamodb:"
 """Begins a position, whose rest is the sort key of the last item: another store's position is refused."""
@@ -94,9 +96,9 @@ class DynamoDbUserData:
             if key is None:
                 yield sk
         for prefix in (MEMORIES, *CONVERSATION_PARTS):
-            if prefix == LOG_ENTRIES:
+            if prefix in _EXPIRING:
                 async for item in self._table.query(Range.of(pk, prefix), consistent=True):
-                    if not _is_tombstone(item):
+                    if not _EXPIRING[prefix](item):
                         yield str(item["sk"])
             else:
                 async for sk in self._sort_keys(Range.of(pk, prefix)):
@@ -153,3 +155,7 @@ def _is_tombstone(item: Item) -> bool:
         return is_tombstone(parse_log_entry(item))
     except StorageUnavailable:  # malformed
         return False
+
+
+_EXPIRING: Mapping[str, Callable[[Item], bool]] = {LOG_ENTRIES: _is_tombstone, UNFINISHED_RUNS: is_cleared}
+"""What a deletion keeps until it expires: tombstones, and tokens that still count for the user's quota."""

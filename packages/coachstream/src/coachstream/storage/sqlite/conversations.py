@@ -107,7 +107,7 @@ class SqliteConversations:
                 "SELECT attributes FROM summaries WHERE conversation = ?", (conversation,)
             ).fetchone()
             stored = None if row is None else parse_conversation_summary(decode_document(row[0]))
-            if stored is not None and stored.total_messages >= summary.total_messages:
+            if stored is not None and not summary.is_newer_than(stored):
                 return False
             connection.execute(
                 "INSERT OR REPLACE INTO summaries (conversation, attributes) VALUES (?, ?)",

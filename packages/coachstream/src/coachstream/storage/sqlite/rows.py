@@ -21,13 +21,15 @@ from coachstream.sqlite_file import decoding
 
 MESSAGE_COLUMNS = (
     "id, role, content, timestamp, model, stop_reason, client_message_id, reply_to, streamed, run_id, "
-    "is_handed_off"
+    "is_handed_off, versions"
 )
 CONVERSATION_COLUMNS = (
     "user_id, coach_id, conversation_id, title, started_at, last_activity, total_messages, is_active, tags"
 )
 
-MessageRow = tuple[str, str, str, str, str | None, str | None, str | None, str | None, int, str | None, int]
+MessageRow = tuple[
+    str, str, str, str, str | None, str | None, str | None, str | None, int, str | None, int, int
+]
 ConversationRow = tuple[str, str, str, str, str, str, int, int, str]
 
 
@@ -46,11 +48,13 @@ def conversation_number(connection: sqlite3.Connection, key: ConversationKey) ->
     return row[0]
 
 
-def insert_message(connection: sqlite3.Connection, conversation: int, message: Message) -> None:
-    """Store a new message."""
+def insert_message(
+    connection: sqlite3.Connection, conversation: int, message: Message, *, table: str = "messages"
+) -> None:
+    """Store a new message; in the conversation's line, unless another table is given."""
     metadata = message.metadata
     connection.execute(
-        f"INSERT INTO messages (conversation, {MESSAGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
+        f"INSERT INTO {table} (conversation, {MESSAGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
         (
             conversation,
             message.id,
@@ -64,6 +68,7 @@ def insert_message(connection: sqlite3.Connection, conversation: int, message: M
             int(metadata.streamed),
             metadata.run_id,
             int(metadata.is_handed_off),
+            metadata.versions,
         ),
     )
 
@@ -73,7 +78,7 @@ def message_from_row(row: MessageRow) -> Message:
     """The message in a row of `MESSAGE_COLUMNS`. Raises `DamagedValue`."""
     row = msgspec.convert(row, MessageRow)  # SQLite keeps any type in any column
     message_id, role, content, timestamp, model, stop_reason, client_message_id, reply_to = row[:8]
-    streamed, run_id, is_handed_off = row[8:]
+    streamed, run_id, is_handed_off, versions = row[8:]
     return Message(
         id=message_id,
         role=Role(role),
@@ -87,6 +92,7 @@ def message_from_row(row: MessageRow) -> Message:
             streamed=bool(streamed),
             run_id=run_id,
             is_handed_off=bool(is_handed_off),
+            versions=versions,
         ),
     )
 

@@ -17,16 +17,32 @@ from typing import TypeVar
 
 import msgspec
 
-from coachstream.conversation.errors import ConversationNotFound, RunNotFound
-from coachstream.conversation.ids import first_message_id, id_after
+from coachstream.conversation.another_try import AnotherTry, TryRequest, Version
+from coachstream.conversation.errors import ConversationNotFound, MessageWithdrawn, RunNotFound
+from coachstream.conversation.ids import first_message_id, id_after, milliseconds_of, moment_of, time_in
 from coachstream.conversation.model import ConversationKey, Message, Role, StopReason, format_timestamp
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
+from coachstream.conversation.ports import (
+    AlreadyAnswered,
+    ConversationBusy,
+    QueueIsFull,
+    RunBegun,
+    RunQueued,
+)
 from coachstream.conversation.quotas import UNLIMITED, OwnLimits, QuotaLimits, QuotaUse, Spent
 from coachstream.conversation.run_log import LogEntry, decode_entry, encode_entry
+from coachstream.conversation.run_queue import QueuedRun, RunQueue, place_behind
 from coachstream.sqlite_file import decoding
 from coachstream.storage.idempotency import require_same_text
-from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
+from coachstream.storage.log_entries import as_begun, as_stored, continuing, is_repeated, opened_at
+from coachstream.storage.sqlite import tries
 from coachstream.storage.sqlite.database import Database
+from coachstream.storage.sqlite.queued_runs import (
+    delete_queued,
+    insert_queued,
+    is_withdrawn,
+    mark_withdrawn,
+    queued_runs,
+)
 from coachstream.storage.sqlite.quotas import count_tokens, quota_use, set_own_limits, take_turn
 from coachstream.storage.sqlite.rows import (
     MESSAGE_COLUMNS,
@@ -66,6 +82,58 @@ class SqliteRuns:
             lambda connection: _begin(connection, key, user_message, run_id, opened, quotas, self._now())
         )
 
+    async def begin_try(
+        self,
+        key: ConversationKey,
+        request: TryRequest,
+        user_message: Message | None,
+        run_id: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        """Open a run that tries the last exchange again (see `RunStore`)."""
+
+        def begin(connection: sqlite3.Connection) -> RunBegun | AlreadyAnswered | ConversationBusy:
+            conversation = conversation_number(connection, key)
+            queue = _queue(connection, conversation)
+            found = tries.find(connection, conversation, request, user_message, queue.run_id)
+            if found is not None:
+                return found
+            if queue.first_run_id is not None:
+                return ConversationBusy(queue.first_run_id, None, queue.queued)
+            another = request.begin(tries.last_exchange_of(connection, conversation))
+            if quotas.is_on:
+                take_turn(connection, key.user_id, quotas, at=opened_at(opened))
+            message = tries.begin(connection, conversation, request, another, user_message, run_id)
+            newest_id = tries.newest_id(connection, conversation) or message.id
+            first = as_stored(
+                *(opened, message.id), is_first_attempt=False, newest_id=newest_id, another_try=another
+            )
+            said = tries.said(connection, conversation, another)
+            _make_unfinished(connection, conversation, run_id, first, self._now())
+            for entry in continuing(first, said):
+                _insert_entry(connection, conversation, run_id, entry, self._now())
+            return RunBegun(message, False, opened_at(first), another, said)
+
+        return await self._database.write(begin)
+
+    async def choose_version(self, key: ConversationKey, reply_id: str, version_id: str) -> None:
+        """Make an older version of the last exchange the chosen one (see `RunStore`)."""
+
+        def choose(connection: sqlite3.Connection) -> None:
+            conversation = conversation_number(connection, key)
+            busy = _queue(connection, conversation).first_run_id
+            tries.choose(connection, conversation, reply_id, version_id, busy)
+
+        await self._database.write(choose)
+
+    async def load_versions(self, key: ConversationKey, message_id: str) -> Sequence[Version]:
+        """The versions of a message's exchange, oldest first (see `ConversationStore`)."""
+        found = await self._read(
+            key, lambda connection, conversation: tries.versions(connection, conversation, message_id)
+        )
+        return found or []
+
     async def save_waiting_message(
         self, key: ConversationKey, user_message: Message, run_id: str
     ) -> Message | None:
@@ -73,12 +141,95 @@ class SqliteRuns:
 
         def save(connection: sqlite3.Connection) -> Message | None:
             conversation = conversation_number(connection, key)
-            if _unfinished_run(connection, conversation) != run_id:
+            if _queue(connection, conversation).first_run_id != run_id:
                 return None
             stored = _stored_message(connection, conversation, user_message)
-            return stored or _save_new(connection, conversation, user_message)
+            return stored or _save_waiting(connection, conversation, user_message)
 
         return await self._database.write(save)
+
+    async def enqueue_run(
+        self,
+        key: ConversationKey,
+        user_message: Message,
+        run_id: str,
+        *,
+        behind: str,
+        most: int,
+        time_zone: str | None = None,
+    ) -> RunQueued | QueueIsFull | None:
+        """Save the user message exactly once and queue a run for it (see `RunStore`)."""
+
+        def enqueue(connection: sqlite3.Connection) -> RunQueued | QueueIsFull | None:
+            conversation = conversation_number(connection, key)
+            queue = _queue(connection, conversation)
+            stored = _stored_message(connection, conversation, user_message)
+            found = None if stored is None else queue.run_of(stored.id)
+            if stored is not None and found is not None:
+                return RunQueued(stored, found)
+            if queue.first_run_id != behind:
+                return None
+            if len(queue.queued) >= most:
+                return QueueIsFull()
+            newest = _newest_time(connection, conversation)
+            message = stored or _save_waiting(connection, conversation, user_message)
+            at = max(milliseconds_of(self._now()), newest + 2)
+            if stored is None:
+                at = time_in(message.id) or at
+            run = QueuedRun(run_id, message.id, at, is_first_attempt=stored is None, time_zone=time_zone)
+            insert_queued(connection, conversation, run)
+            return RunQueued(message, run)
+
+        return await self._database.write(enqueue)
+
+    async def begin_queued(
+        self, key: ConversationKey, run_id: str, opened: LogEntry, quotas: QuotaLimits = UNLIMITED
+    ) -> RunBegun | None:
+        """Begin the first run of the queue (see `RunStore`).
+
+        Raises:
+            MessageWithdrawn: its message is gone, though it has not left the queue.
+        """
+
+        def begin(connection: sqlite3.Connection) -> RunBegun | None:
+            conversation = conversation_number(connection, key)
+            queue = _queue(connection, conversation)
+            if queue.run_id is not None or queue.position_of(run_id) != 1:
+                return None
+            run = queue.queued[0]
+            message = _message(connection, "conversation = ? AND id = ?", conversation, run.user_message_id)
+            if message is None:
+                raise MessageWithdrawn
+            if quotas.is_on:
+                take_turn(connection, key.user_id, quotas, at=opened_at(opened))
+            delete_queued(connection, conversation, run_id)
+            _make_unfinished(connection, conversation, run_id, as_begun(opened, run), self._now())
+            return RunBegun(message, run.is_first_attempt, run.at)
+
+        return await self._database.write(begin)
+
+    async def leave_queue(
+        self, key: ConversationKey, run_id: str, ended: LogEntry, *, is_withdrawn: bool
+    ) -> bool:
+        """Take a run out of the queue (see `RunStore`)."""
+
+        def leave(connection: sqlite3.Connection) -> bool:
+            conversation = conversation_number(connection, key)
+            queue = _queue(connection, conversation)
+            position = queue.position_of(run_id)
+            if position is None:
+                return False
+            delete_queued(connection, conversation, run_id)
+            _put_entry(connection, conversation, run_id, ended, self._now())
+            if is_withdrawn:
+                _withdraw(connection, conversation, queue.queued[position - 1].user_message_id)
+            return True
+
+        return await self._database.write(leave)
+
+    async def read_queue(self, key: ConversationKey) -> RunQueue:
+        """What the conversation works on (see `RunStore`)."""
+        return await self._read(key, _queue) or RunQueue()
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
         """Append an entry unless its number is taken (see `RunStore`).
@@ -101,6 +252,7 @@ class SqliteRuns:
         ended: LogEntry,
         reply: Message | None,
         spent: Spent | None = None,
+        another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         """Append the last entry, save the reply and release the conversation (see `RunStore`)."""
 
@@ -111,7 +263,10 @@ class SqliteRuns:
                 return None if is_repeated(ended, there) else there
             if _unfinished_run(connection, conversation) != run_id:
                 raise RunNotFound
-            if reply is not None:
+            if reply is not None and another_try is not None:
+                added = tries.finish(connection, conversation, another_try, reply)
+                _count(connection, conversation, added=added, last=reply)
+            elif reply is not None:
                 _save_reply(connection, conversation, reply)
             if spent is not None:
                 count_tokens(connection, key.user_id, spent)
@@ -161,12 +316,9 @@ class SqliteRuns:
         await self._database.write(lambda connection: set_own_limits(connection, user_id, own))
 
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
-        """A message; None if it does not exist."""
+        """A message, also of an older version; None if it does not exist."""
         return await self._read(
-            key,
-            lambda connection, conversation: _message(
-                connection, "conversation = ? AND id = ?", conversation, message_id
-            ),
+            key, lambda connection, conversation: tries.message(connection, conversation, message_id)
         )
 
     async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
@@ -220,37 +372,76 @@ def _begin(
 ) -> RunBegun | AlreadyAnswered | ConversationBusy:
     conversation = conversation_number(connection, key)
     stored = _stored_message(connection, conversation, user_message)
+    older = tries.replaced(connection, conversation, user_message) if stored is None else None
     reply = None if stored is None else _complete_reply(connection, conversation, stored)
     if stored is not None and reply is not None:
         return AlreadyAnswered(stored, reply)
-    unfinished = _unfinished_run(connection, conversation)
-    if unfinished is not None:
-        return ConversationBusy(unfinished, stored)
+    if older is not None:
+        return older
+    queue = _queue(connection, conversation)
+    if queue.first_run_id is not None:
+        return ConversationBusy(queue.first_run_id, stored, queue.queued)
     if quotas.is_on:
         take_turn(connection, key.user_id, quotas, at=opened_at(opened))
     message = stored or _save_new(connection, conversation, user_message)
-    _delete_old_entries(connection, written_before=now - LOG_KEPT_FOR)
-    newest_id = _newest_id(connection, conversation) or message.id
+    newest_id = tries.newest_id(connection, conversation) or message.id
     first = as_stored(opened, message.id, is_first_attempt=stored is None, newest_id=newest_id)
+    _make_unfinished(connection, conversation, run_id, first, now)
+    return RunBegun(message, is_first_attempt=stored is None, at=opened_at(first))
+
+
+def _make_unfinished(
+    connection: sqlite3.Connection, conversation: int, run_id: str, first: LogEntry, now: datetime
+) -> None:
+    """Make a run the conversation's unfinished one, with the first entry of its log."""
+    _delete_old_entries(connection, written_before=now - LOG_KEPT_FOR)
     _insert_entry(connection, conversation, run_id, first, now)
     connection.execute("UPDATE conversations SET unfinished_run = ? WHERE number = ?", (run_id, conversation))
-    return RunBegun(message, is_first_attempt=stored is None, at=opened_at(first))
+
+
+def _queue(connection: sqlite3.Connection, conversation: int) -> RunQueue:
+    return RunQueue(_unfinished_run(connection, conversation), queued_runs(connection, conversation))
+
+
+def _newest_time(connection: sqlite3.Connection, conversation: int) -> int:
+    """The latest time that a message has in its id, or that is reserved in the queue."""
+    times = [run.at for run in queued_runs(connection, conversation)]
+    newest_id = tries.newest_id(connection, conversation)
+    return max([*times, (None if newest_id is None else time_in(newest_id)) or 0])
+
+
+def _save_waiting(connection: sqlite3.Connection, conversation: int, message: Message) -> Message:
+    """Save a new message after all others, with room for the replies that come before it."""
+    newest = first_message_id(moment_of(_newest_time(connection, conversation)))
+    message = msgspec.structs.replace(message, id=place_behind(message.id, newest))
+    return _save_new(connection, conversation, message)
+
+
+def _withdraw(connection: sqlite3.Connection, conversation: int, message_id: str) -> None:
+    """Delete a queued message, unless it has a part of a reply."""
+    message = _message(
+        connection,
+        "conversation = ? AND id = ? AND NOT EXISTS"
+        " (SELECT 1 FROM messages AS reply WHERE reply.conversation = messages.conversation"
+        " AND reply.reply_to = messages.id)",
+        *(conversation, message_id),
+    )
+    if message is None:
+        return
+    connection.execute("DELETE FROM messages WHERE conversation = ? AND id = ?", (conversation, message_id))
+    connection.execute(
+        "UPDATE conversations SET total_messages = total_messages - 1 WHERE number = ?", (conversation,)
+    )
+    mark_withdrawn(connection, conversation, message.metadata.client_message_id)
 
 
 def _save_new(connection: sqlite3.Connection, conversation: int, message: Message) -> Message:
     """Save a new message after all others, and count it."""
-    new_id = id_after(message.id, _newest_id(connection, conversation))
+    new_id = id_after(message.id, tries.newest_id(connection, conversation))
     message = msgspec.structs.replace(message, id=new_id)
     insert_message(connection, conversation, message)
     _count(connection, conversation, added=1, last=message)
     return message
-
-
-def _newest_id(connection: sqlite3.Connection, conversation: int) -> str | None:
-    row: tuple[str | None] = connection.execute(
-        "SELECT max(id) FROM messages WHERE conversation = ?", (conversation,)
-    ).fetchone()
-    return row[0]
 
 
 def _save_reply(connection: sqlite3.Connection, conversation: int, reply: Message) -> None:
@@ -307,8 +498,12 @@ def _stored_message(connection: sqlite3.Connection, conversation: int, message: 
     """The message as saved by an earlier attempt.
 
     Raises:
-        IdempotencyMismatch: it has another text.
+        IdempotencyMismatch: it has another text, or its idempotency key is that of another try.
+        MessageWithdrawn: it was deleted.
     """
+    if is_withdrawn(connection, conversation, message.metadata.client_message_id):
+        raise MessageWithdrawn
+    tries.refuse_key(connection, conversation, message.metadata.client_message_id)
     stored = _message(
         connection,
         "conversation = ? AND (client_message_id = ? OR id = ?)",

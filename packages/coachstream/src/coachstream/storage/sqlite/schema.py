@@ -135,7 +135,60 @@ _VERSION_5 = (
     """,
 )
 
-_MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+_VERSION_6 = (
+    """
+    CREATE TABLE queued_runs (
+        number INTEGER PRIMARY KEY,
+        conversation INTEGER NOT NULL REFERENCES conversations (number) ON DELETE CASCADE,
+        run_id TEXT NOT NULL,
+        user_message_id TEXT NOT NULL,
+        opened_at INTEGER NOT NULL,
+        is_first_attempt INTEGER NOT NULL,
+        time_zone TEXT,
+        UNIQUE (conversation, run_id)
+    )
+    """,
+    """
+    CREATE TABLE withdrawn_messages (
+        conversation INTEGER NOT NULL REFERENCES conversations (number) ON DELETE CASCADE,
+        client_message_id TEXT NOT NULL,
+        UNIQUE (conversation, client_message_id)
+    )
+    """,
+    "ALTER TABLE messages ADD COLUMN versions INTEGER NOT NULL DEFAULT 0",
+    """
+    CREATE TABLE older_messages (
+        conversation INTEGER NOT NULL REFERENCES conversations (number) ON DELETE CASCADE,
+        id TEXT NOT NULL,
+        role TEXT NOT NULL,
+        content TEXT NOT NULL,
+        timestamp TEXT NOT NULL,
+        model TEXT,
+        stop_reason TEXT,
+        client_message_id TEXT,
+        reply_to TEXT,
+        streamed INTEGER NOT NULL,
+        run_id TEXT,
+        is_handed_off INTEGER NOT NULL,
+        versions INTEGER NOT NULL,
+        is_pending INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (conversation, id)
+    )
+    """,
+    """
+    CREATE TABLE tries (
+        conversation INTEGER NOT NULL REFERENCES conversations (number) ON DELETE CASCADE,
+        client_message_id TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        message_id TEXT NOT NULL,
+        run_id TEXT NOT NULL,
+        user_message_id TEXT NOT NULL,
+        UNIQUE (conversation, client_message_id)
+    )
+    """,
+)
+
+_MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
 """The statements that migrate each version to the next; a published one is never changed."""
 
 SCHEMA_VERSION = len(_MIGRATIONS)

@@ -69,7 +69,19 @@ _SOURCES = (
         (
             *("conversations.coach_id", "conversations.conversation_id", "t.id", "t.role", "t.content"),
             *("t.timestamp", "t.model", "t.stop_reason", "t.client_message_id", "t.reply_to", "t.streamed"),
-            *("t.run_id", "t.is_handed_off"),
+            *("t.run_id", "t.is_handed_off", "t.versions"),
+        ),
+    ),
+    _Source(
+        "coachMessageClaim",
+        f"tries t {_OF_CONVERSATION}",
+        "conversations.user_id",
+        "t.rowid",
+        -1,
+        "conversations.conversation_id || '#' || t.client_message_id",
+        (
+            *("conversations.coach_id", "conversations.conversation_id", "t.client_message_id", "t.kind"),
+            *("t.message_id", "t.run_id", "t.user_message_id"),
         ),
     ),
     _Source(
@@ -94,6 +106,19 @@ _SOURCES = (
         (
             *("conversations.coach_id", "conversations.conversation_id", "t.run_id", "t.number", "t.entry"),
             "t.written_at",
+        ),
+    ),
+    _Source(
+        "coachVersion",
+        f"older_messages t {_OF_CONVERSATION}",
+        "conversations.user_id",
+        "t.rowid",
+        -1,
+        "conversations.conversation_id || '#' || t.id",
+        (
+            *("conversations.coach_id", "conversations.conversation_id", "t.id", "t.role", "t.content"),
+            *("t.timestamp", "t.model", "t.stop_reason", "t.client_message_id", "t.reply_to", "t.streamed"),
+            *("t.run_id", "t.is_handed_off", "t.is_pending"),
         ),
     ),
     _Source(

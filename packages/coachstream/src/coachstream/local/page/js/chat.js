@@ -2,7 +2,8 @@
  * The state of the page, and everything a person can do to it. Views call its methods and listen to its events:
  *
  * - `opened`: another conversation, or another coach, is on view
- * - `created`: the conversation on view was yet to begin, and now has an id
+ * - `begun`: a conversation was yet to begin, and now has an id, on view or not (`detail` is its `Thread`)
+ * - `created`: likewise, on view
  * - `conversations`: the list of the coach on view has changed
  * - `thread`: the conversation on view has changed
  * - `revealed`: a message is to be in view (`detail` is its `viewKey`)
@@ -46,8 +47,12 @@ export class Chat extends EventTarget {
   #lists = new Map();
   /** @type {Map<Thread, Reading>} */
   #readings = new Map();
-  /** @type {Set<Thread>} */
-  #loadingOlder = new Set();
+  /** @type {Map<Thread, Promise<void>>} */
+  #loadingOlder = new Map();
+  /** Requests and changes so far: one that is older than what is shown is no news. */
+  #moments = 0;
+  /** The moment of what is shown. @type {WeakMap<Thread|ConversationList, number>} */
+  #shownAt = new WeakMap();
   /** What conversations are called until they have a title. @type {Map<string, string>} by id */
   #provisionalTitles = new Map();
 
@@ -141,18 +146,25 @@ export class Chat extends EventTarget {
   /** Fetches the messages before those of the conversation on view, if there are any. */
   async loadOlder() {
     const { thread } = this;
+    let loading = this.#loadingOlder.get(thread);
+    if (!loading) {
+      loading = this.#loadOlder(thread).finally(() => this.#loadingOlder.delete(thread));
+      this.#loadingOlder.set(thread, loading);
+    }
+    await loading;
+  }
+
+  /** @param {Thread} thread */
+  async #loadOlder(thread) {
     const { coachId, conversationId } = thread;
     const before = thread.messages[0]?.id;
-    if (conversationId === null || !before || !thread.hasOlder || this.#loadingOlder.has(thread)) return;
-    this.#loadingOlder.add(thread);
+    if (conversationId === null || !before || !thread.hasOlder) return;
     try {
       const { messages, hasMore } = await this.#api.getMessages(coachId, conversationId, { before });
       // Meanwhile the thread may have been loaded again from its end.
       if (thread.messages[0]?.id === before) thread.prependStored(messages, hasMore);
     } catch (error) {
       this.#notice(error);
-    } finally {
-      this.#loadingOlder.delete(thread);
     }
     this.#changed(thread);
   }
@@ -167,8 +179,9 @@ export class Chat extends EventTarget {
   async reveal(coachId, conversationId, messageId) {
     if (this.thread.conversationId !== conversationId) await this.open(coachId, conversationId);
     const { thread } = this;
+    if (thread.conversationId !== conversationId) return; // another one was chosen meanwhile
     const find = () => thread.messages.find(({ id }) => id === messageId);
-    for (let loaded = -1; messageId !== null && !find() && thread.messages.length !== loaded; ) {
+    for (let loaded = -1; this.thread === thread && messageId !== null && !find() && thread.messages.length !== loaded; ) {
       loaded = thread.messages.length;
       await this.loadOlder();
     }
@@ -224,6 +237,9 @@ export class Chat extends EventTarget {
     this.#amend(coachId, conversationId, { title });
     try {
       await this.#api.renameConversation(coachId, conversationId, title);
+      // The list may have been loaded again before the service had the new title.
+      this.#changesNow(this.#list(coachId));
+      this.#amend(coachId, conversationId, { title });
       this.#tabs.tell({ coachId, conversationId: null });
     } catch (error) {
       this.#amend(coachId, conversationId, { title: previous });
@@ -247,6 +263,7 @@ export class Chat extends EventTarget {
     this.#threads.delete(key);
     this.#provisionalTitles.delete(conversationId);
     const list = this.#list(coachId);
+    this.#changesNow(list);
     list.conversations = list.conversations.filter((each) => each.conversationId !== conversationId);
     this.#emit("conversations");
     this.#tabs.tell({ coachId, conversationId });
@@ -334,6 +351,7 @@ export class Chat extends EventTarget {
         keepMeasured(id, { timings, notices, matches: matchesIn(event.pineconeContext) });
         const stored = messageFrom(event.aiMessage);
         thread.completeTurn(messageFrom(event.userMessage), stored);
+        this.#changesNow(thread);
         this.#amend(coachId, conversationId, { lastActivity: stored.timestamp });
         void this.#awaitTitle(coachId, conversationId);
         return;
@@ -383,7 +401,9 @@ export class Chat extends EventTarget {
     this.#threads.delete(threadKey(coachId, null));
     this.#threads.set(threadKey(coachId, conversationId), thread);
     const list = this.#list(coachId);
+    this.#changesNow(list);
     list.conversations = [conversation, ...list.conversations.filter((each) => each.conversationId !== conversationId)];
+    this.dispatchEvent(new CustomEvent("begun", { detail: thread }));
     if (this.thread === thread) this.#emit("created");
     this.#emit("conversations");
     return conversationId;
@@ -426,17 +446,37 @@ export class Chat extends EventTarget {
 
   /** @param {Thread} thread @param {AbortSignal} [signal] of the reading that wants to know */
   async #load(thread, signal) {
+    const asked = ++this.#moments;
     const { messages, hasMore } = await this.#api.getMessages(thread.coachId, thread.conversationId ?? "");
     // A reading that began meanwhile has newer data.
-    if (signal ? !signal.aborted : !this.#readings.has(thread)) thread.adoptStored(messages, hasMore);
+    if (signal ? signal.aborted : this.#readings.has(thread)) return;
+    if (this.#isNews(thread, asked)) thread.adoptStored(messages, hasMore);
+  }
+
+  /** Whether what was requested then is newer than what is shown, which it then replaces. @param {Thread|ConversationList} shown @param {number} asked */
+  #isNews(shown, asked) {
+    if (asked < (this.#shownAt.get(shown) ?? 0)) return false;
+    this.#shownAt.set(shown, asked);
+    return true;
+  }
+
+  /** The page knows more than all requests until now. @param {Thread|ConversationList} shown */
+  #changesNow(shown) {
+    this.#shownAt.set(shown, ++this.#moments);
   }
 
   /** @param {string} coachId */
   async #refreshList(coachId) {
     const list = this.#list(coachId);
     this.#lists.set(coachId, list);
+    const asked = ++this.#moments;
     try {
       const conversations = await this.#api.listConversations(coachId);
+      if (!this.#isNews(list, asked)) {
+        // It may lack what changed here meanwhile, and the list on view what changed elsewhere.
+        await this.#refreshList(coachId);
+        return;
+      }
       conversations.forEach((each) => this.#nameProvisionally(each));
       list.conversations = conversations;
       list.status = "ready";

@@ -4,6 +4,7 @@
  * the page or its conversation still loads waits in the box until that is done.
  *
  * @import {Chat} from "../chat.js"
+ * @import {Thread} from "../thread.js"
  *
  * @typedef {{clientMessageId: string, text: string}} Unsent
  */
@@ -55,12 +56,7 @@ export class Composer {
       this.#show();
     });
     chat.addEventListener("opened", () => this.#opened());
-    chat.addEventListener("created", () => {
-      const unsent = this.#unsent;
-      this.#rememberUnsent(null);
-      this.#draftName = this.#nameOfDraft();
-      this.#rememberUnsent(unsent);
-    });
+    chat.addEventListener("begun", (event) => this.#begun(/** @type {CustomEvent<Thread>} */ (event).detail));
     chat.addEventListener("thread", () => {
       this.#settleUnsent();
       this.#showState();
@@ -72,8 +68,19 @@ export class Composer {
     this.#input.focus();
   }
 
+  /** What was written before a conversation had an id is its own, on view or not. @param {Thread} thread */
+  #begun(thread) {
+    const before = this.#nameOfDraft({ coachId: thread.coachId, conversationId: null });
+    const now = this.#nameOfDraft(thread);
+    for (const [from, to] of [[before, now], [nameOfUnsent(before), nameOfUnsent(now)]]) {
+      remember(to, recall(from));
+      remember(from, null);
+    }
+    if (this.#chat.thread === thread) this.#draftName = now;
+  }
+
   #opened() {
-    this.#draftName = this.#nameOfDraft();
+    this.#draftName = this.#nameOfDraft(this.#chat.thread);
     const draft = recall(this.#draftName) ?? "";
     this.#input.value = draft;
     if (this.#early) {
@@ -83,7 +90,7 @@ export class Composer {
     // Nobody has seen yet what an earlier draft would add to the message.
     this.#waits &&= this.#early !== null && draft === "";
     this.#early = null;
-    this.#unsent = unsentFrom(recall(this.#nameOfUnsent()));
+    this.#unsent = unsentFrom(recall(nameOfUnsent(this.#draftName)));
     this.#settleUnsent();
     this.#show();
     this.#sendWaiting();
@@ -117,15 +124,11 @@ export class Composer {
   /** @param {Unsent|null} unsent */
   #rememberUnsent(unsent) {
     this.#unsent = unsent;
-    remember(this.#nameOfUnsent(), unsent && JSON.stringify(unsent));
+    remember(nameOfUnsent(this.#draftName), unsent && JSON.stringify(unsent));
   }
 
-  #nameOfUnsent() {
-    return `unsent.${this.#draftName}`;
-  }
-
-  #nameOfDraft() {
-    const { coachId, conversationId } = this.#chat.thread;
+  /** @param {{coachId: string, conversationId: string|null}} thread */
+  #nameOfDraft({ coachId, conversationId }) {
     return `draft.${JSON.stringify([this.userId, coachId, conversationId])}`;
   }
 
@@ -210,6 +213,11 @@ export class Composer {
     const canSend = thread.status !== "failed" && !nothingToSend && !this.#waits;
     this.#button.disabled = busy ? isStopping : !canSend;
   }
+}
+
+/** @param {string} draftName */
+function nameOfUnsent(draftName) {
+  return `unsent.${draftName}`;
 }
 
 /** What was typed in a page that could not start. */

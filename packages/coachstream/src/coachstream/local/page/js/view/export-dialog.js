@@ -23,14 +23,15 @@ export function exportDialog(chat, api) {
   });
   dialog.addEventListener("close", async () => {
     button.focus();
+    const { title, coach } = chat; // another conversation may be on view by the time this one is read
     const { coachId, conversationId } = chat.thread;
     const kind = dialog.returnValue;
     if (conversationId === null || (kind !== "markdown" && kind !== "json")) return;
     try {
       const { raw, messages } = await api.getConversation(coachId, conversationId);
-      const title = chat.title ?? "Conversation";
-      if (kind === "json") download(title, "json", "application/json", `${JSON.stringify(raw, null, 2)}\n`);
-      else download(title, "md", "text/markdown", asMarkdown(title, chat.coach.name, messages));
+      const name = title ?? "Conversation";
+      if (kind === "json") download(name, "json", "application/json", `${JSON.stringify(raw, null, 2)}\n`);
+      else download(name, "md", "text/markdown", asMarkdown(name, coach.name, messages));
     } catch (error) {
       chat.dispatchEvent(new CustomEvent("notice", { detail: Failure.from(error) }));
     }
