@@ -338,7 +338,7 @@ class AnotherTryContract(StoreContract):
     ) -> None:
         """Also if that run is another try; a message that is sent meanwhile finds the try's."""
         message, reply = exchange
-        begun = await begin_try(store, regenerate(reply))
+        begun = await begin_try(store, TryRequest(TryKind.REGENERATE, "c-1", "again-1"))  # by its message's key
         for request in (regenerate(reply, "again-2"), go_on(reply, "again-3")):
             busy = await store.begin_try(KEY, request, None, RUN, opened())
             assert busy == ConversationBusy(NEXT_RUN, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import sys
 from datetime import UTC, datetime
@@ -13,16 +14,34 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from coachstream.conversation.another_try import TryKind
 from coachstream.conversation.events import Completed, Event, Failed
-from coachstream.conversation.ids import milliseconds_of
-from coachstream.conversation.model import Conversation, Message, Role, StopReason
+from coachstream.conversation.ids import message_id, milliseconds_of
+from coachstream.conversation.model import (
+    Conversation,
+    Message,
+    MessageMetadata,
+    Role,
+    StopReason,
+    to_milliseconds,
+)
 from coachstream.conversation.run_log import Said
+from coachstream.conversation.runs.exchange import store_exchange
 from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
 from coachstream.conversation.turn.settings import TurnSettings
 from coachstream.conversation.turn.turn import resume_run, run_turn, run_watcher
 from coachstream.storage.sqlite import SqliteStore
 from support import dying_producer
-from support.dying_producer import KEY, TEXT, WORDS, WORDS_DURING_A_WRITE, parts_over, run_settings
+from support.dying_producer import (
+    EDITED,
+    KEY,
+    TEXT,
+    WORDS,
+    WORDS_DURING_A_WRITE,
+    another_try,
+    parts_over,
+    run_settings,
+)
 from support.patience import PATIENCE_S
 from support.turn_events import events_of
 
@@ -40,10 +59,11 @@ async def store(tmp_path: Path) -> SqliteStore:
     return store
 
 
-async def killed_at(point: int, database: Path) -> tuple[str, bool]:
+async def killed_at(point: int, database: Path, kind: TryKind | None = None) -> tuple[str, bool]:
     """The text seen by its reader when the lease holder was killed, and whether the run ended before."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, dying_producer.__file__, str(database), str(point), str(LEASE_S)),
+        *(() if kind is None else (kind.value,)),
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
@@ -123,6 +143,43 @@ async def test_a_killed_lease_holder_loses_less_than_a_segment(
     assert again.reply.content == "".join(WORDS)
     messages = list(await store.load_messages(KEY))
     assert [message.content for message in messages] == [TEXT, "".join(WORDS)]
+    await store.aclose()
+
+
+@pytest.mark.parametrize("kind", TryKind)
+@pytest.mark.parametrize("point", (*range(1, 7), *range(7, 38, 6), *range(38, 60)))
+async def test_there_is_one_chosen_version_whenever_a_try_is_killed(
+    store: SqliteStore, tmp_path: Path, point: int, kind: TryKind
+) -> None:
+    """The old one or the new one; the same request then gets the new one, once."""
+    now = to_milliseconds(datetime.now(UTC))
+    question = Message(message_id(now, Role.USER, secrets.randbelow), Role.USER, TEXT, now)
+    half = "".join(WORDS[:4])
+    stopped = MessageMetadata(stop_reason=StopReason.STOPPED)
+    reply = Message(message_id(now, Role.ASSISTANT, secrets.randbelow), Role.ASSISTANT, half, now, stopped)
+    await store_exchange(store, KEY, question, reply)
+    before = list(await store.load_messages(KEY))
+    request = await another_try(store, kind)
+
+    _, is_done = await killed_at(point, tmp_path / "data.db", kind)
+    if not is_done:
+        await read_to_the_end(store)
+    after = list(await store.load_messages(KEY))
+    whole = [EDITED if kind is TryKind.REPLACE else TEXT, "".join(WORDS)]
+    assert after == before or [message.content for message in after] == whole
+
+    parts = parts_over(store)
+    settings = msgspec.structs.replace(TurnSettings(), runs=run_settings(LEASE_S))
+    request = msgspec.structs.replace(request, deadline=parts.clock.monotonic() + 30)
+    *_, again = [event async for event in events_of(run_turn, request, parts, settings)]
+    assert isinstance(again, Completed)
+    messages = list(await store.load_messages(KEY))
+    assert [message.content for message in messages] == whole
+    assert messages == [again.user_message, again.reply]
+    assert (await store.get_conversation(KEY)).total_messages == 2
+    versions = await store.load_versions(KEY, again.reply.id)
+    kept = [each.reply.content for each in versions if each.reply is not None]
+    assert kept == ([whole[1]] if kind is TryKind.CONTINUE else [half, whole[1]])
     await store.aclose()
 
 

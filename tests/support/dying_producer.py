@@ -1,7 +1,8 @@
 """A process that holds the lease of a run on SQLite and kills itself at a given point of it.
 
-    python dying_producer.py DATABASE POINT LEASE_S
+    python dying_producer.py DATABASE POINT LEASE_S [regenerate|replaces|continue]
 
+With the last argument it tries the last exchange of the conversation again.
 Points are counted: one before and one after each call of the store, and one at each chunk. Each chunk is
 printed as a line of JSON before its point, which shows what a reader had seen. The process prints `done` if
 the turn ends before the given point.
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import msgspec
 
-from coachstream.conversation.another_try import AnotherTry
+from coachstream.conversation.another_try import AnotherTry, TryKind, TryRequest, last_exchange
 from coachstream.conversation.events import Chunk
 from coachstream.conversation.model import ConversationKey, Message, StopReason
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
@@ -38,6 +39,7 @@ from support.turn_events import events_of
 
 KEY = ConversationKey("user-1", "coach-1", "conv-1")
 TEXT = "How am I doing?"
+EDITED = "How am I really doing?"
 WORDS_DURING_A_WRITE = 1
 WORDS = tuple(f"word{number} " for number in range(24))
 
@@ -94,6 +96,18 @@ class DyingStore(SqliteStore):
         begin = super().begin_run
         return await self._around(lambda: begin(key, user_message, run_id, opened, quotas))
 
+    async def begin_try(  # type: ignore[no-untyped-def] # noqa: ANN201
+        self,
+        key: ConversationKey,
+        request: TryRequest,
+        user_message: Message | None,
+        run_id: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
+    ):
+        begin = super().begin_try
+        return await self._around(lambda: begin(key, request, user_message, run_id, opened, quotas))
+
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry):  # type: ignore[no-untyped-def] # noqa: ANN201
         append = super().append
         return await self._around(lambda: append(key, run_id, entry))
@@ -119,17 +133,17 @@ class Talker:
     """
 
     display_name = "talker"
-    can_continue = False
+    can_continue = True
     is_usable = True
 
     def __init__(self, idle: asyncio.Event) -> None:
         self._idle = idle
 
-    async def stream(self, _prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
+    async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
         """Send the words."""
         assert deadline > 0
         said_meanwhile = 0
-        for word in WORDS:
+        for word in WORDS[prompt.said.count(" ") :]:
             yield TextDelta(word)
             await asyncio.sleep(0.002)
             said_meanwhile = 0 if self._idle.is_set() else said_meanwhile + 1
@@ -158,7 +172,24 @@ def parts_over(store: SqliteStore) -> TurnDependencies:
     )
 
 
-async def main(database: Path, deadly: int, lease_s: float) -> None:
+async def another_try(store: SqliteStore, kind: TryKind) -> TurnRequest:
+    """The request to try the last exchange again."""
+    last = last_exchange(await store.load_newest(KEY, limit=2))
+    assert last is not None
+    assert last.reply is not None
+    named = last.user_message if kind is TryKind.REPLACE else last.reply
+    return TurnRequest(
+        KEY,
+        EDITED if kind is TryKind.REPLACE else "",
+        SystemClock().monotonic() + 30,
+        datetime.now(UTC),
+        client_message_id="again",
+        streamed=True,
+        another_try=TryRequest(kind, named.id, "again"),
+    )
+
+
+async def main(database: Path, deadly: int, lease_s: float, kind: str | None = None) -> None:
     """Write the reply, and perhaps die."""
     store = DyingStore(database)
     store.points = Points(deadly)
@@ -166,6 +197,8 @@ async def main(database: Path, deadly: int, lease_s: float) -> None:
     settings = msgspec.structs.replace(TurnSettings(), runs=run_settings(lease_s))
     deadline = parts.clock.monotonic() + 30
     request = TurnRequest(KEY, TEXT, deadline, datetime.now(UTC), client_message_id="c-1", streamed=True)
+    if kind is not None:
+        request = await another_try(store, TryKind(kind))
     async for event in events_of(run_turn, request, parts, settings):
         if isinstance(event, Chunk):
             print(json.dumps(event.content), flush=True)  # noqa: T201 (who started it reads that)
@@ -175,4 +208,4 @@ async def main(database: Path, deadly: int, lease_s: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
+    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), *sys.argv[4:]))

@@ -58,8 +58,10 @@ export interface CoachStreamTransportOptions extends Omit<ConversationOptions, "
  * - A lost connection is restored, and the text continues where it was. `onData` gets `data-connection` with the
  *   `state` `reconnecting` or `connected`.
  * - With `resume: true`, every tab joins the reply that is being written, from its beginning.
- * - `regenerate()`, files and edited messages are refused, but `useChat` has changed its list by then. The `headers`,
- *   `body` and `metadata` of a request are not sent.
+ * - `regenerate()` asks for another reply to the last message, and `sendMessage` with its `messageId` and another text
+ *   edits it: the service keeps the older version. It refuses both for earlier messages (`NOT_THE_LAST_EXCHANGE`), but
+ *   `useChat` has changed its list by then. After an error, `regenerate()` repeats what failed.
+ * - Files are refused. The `headers`, `body` and `metadata` of a request are not sent.
  *
  * Errors are those of `coachstream`: `error.code` in `onError` and in `useChat`'s `error`.
  */

@@ -10,8 +10,13 @@
  * @import {CompleteEvent, Reply, ReplyEvent, ReplyOptions} from "./coachstream.js"
  *
  * @typedef {{reply: Reply, controller: AbortController}} Reading
+ *
+ * @typedef {object} Sent What the service has of a message that this page sent.
+ * @property {string} key The idempotency key under which it has it.
+ * @property {string} text
+ * @property {boolean} isAnswered Whether it has a reply.
  */
-import { CoachStreamError, join, start } from "./coachstream.js";
+import { CoachStreamError, join, newClientMessageId, ServiceError, start } from "./coachstream.js";
 
 /** Of the reply's stop reason. @type {Readonly<Record<string, "stop" | "length" | "content-filter">>} */
 const FINISH_REASONS = {
@@ -44,8 +49,8 @@ export class CoachStreamTransport {
   #options;
   /** The last one of each chat, until its reply has ended. @type {Map<string, Reading>} */
   #readings = new Map();
-  /** The texts of messages that the service has, by id. @type {Map<string, string>} */
-  #arrived = new Map();
+  /** By the ids of the messages. @type {Map<string, Sent>} */
+  #sent = new Map();
 
   /** @param {api.CoachStreamTransportOptions} options */
   constructor(options) {
@@ -55,23 +60,35 @@ export class CoachStreamTransport {
   /** @type {api.CoachStreamTransport<UI_MESSAGE>["sendMessages"]} */
   async sendMessages({ trigger, chatId, messageId, messages, abortSignal }) {
     const last = messages.at(-1);
-    if (trigger !== "submit-message" || last?.role !== "user")
-      throw refused("INVALID_REQUEST", "A message gets one reply.");
+    if (last?.role !== "user") throw refused("INVALID_REQUEST", "The last message is not the user's.");
     if (last.parts.some(({ type }) => type !== "text"))
       throw refused("ATTACHMENT_REJECTED", "A message can only have text.");
     const message = last.parts.map((part) => (part.type === "text" ? part.text : "")).join("\n\n");
-    if ((this.#arrived.get(last.id) ?? message) !== message) throw edited();
     const { timeZone } = this.#options;
     const controller = controllerOf(abortSignal);
-    const reply = start({
-      ...this.#replyOptions(chatId, controller),
-      ...(timeZone !== undefined && { timeZone }),
-      message,
-      clientMessageId: await idempotencyKey(last.id),
-    });
+    const options = { ...this.#replyOptions(chatId, controller), ...(timeZone !== undefined && { timeZone }) };
+    const known = this.#sent.get(last.id);
+    const key = known?.key ?? (await idempotencyKey(last.id));
+    const attempt = newClientMessageId();
+    const edit = () => start({ ...options, message, replaces: key, clientMessageId: attempt });
+    // What the service does not have, or has not answered, is sent again, whatever `useChat` calls it.
+    const isEdited = known !== undefined && known.text !== message;
+    const wantsAnother = trigger === "regenerate-message" && (known?.isAnswered ?? true);
+    const isSame = !isEdited && !wantsAnother;
+    const reply = isEdited
+      ? edit()
+      : start({ ...options, ...(isSame ? { message, clientMessageId: key } : { regenerate: key, clientMessageId: attempt }) });
     const reading = { reply, controller };
     this.#readings.set(chatId, reading);
-    const sent = { id: last.id, text: message, isResent: messageId !== undefined };
+    const sent = {
+      id: last.id,
+      text: message,
+      key: isEdited ? attempt : key,
+      // Until another try succeeds, the service has what it had.
+      isNew: isSame && known?.isAnswered !== true,
+      // A page that was reloaded learns from the service that the text is another one.
+      edit: isSame && messageId !== undefined ? { key: attempt, begin: edit } : null,
+    };
     return streamOf(this.#chunks(chatId, reading, sent), controller);
   }
 
@@ -112,19 +129,29 @@ export class CoachStreamTransport {
   /**
    * @param {string} chatId
    * @param {Reading} reading
-   * @param {{id: string, text: string, isResent: boolean}} [message]
+   * @param {{id: string, text: string, key: string, isNew: boolean, edit: {key: string, begin: () => Reply}|null}} [message]
    * @returns {AsyncGenerator<UIMessageChunk, void, undefined>}
    */
   async *#chunks(chatId, reading, message) {
-    const { reply, controller } = reading;
+    const { controller } = reading;
     const encoder = new Encoder();
     try {
-      for await (const event of reply) {
-        if (message !== undefined && event.type === "run") this.#arrived.set(message.id, message.text);
-        if (message?.isResent && event.type === "complete") {
-          if (event.userMessage.content !== wellFormed(message.text)) throw edited();
+      for (;;) {
+        try {
+          for await (const event of reading.reply) {
+            if (message !== undefined && (event.type === "complete" || (event.type === "run" && message.isNew))) {
+              const { id, key, text } = message;
+              this.#sent.set(id, { key, text, isAnswered: event.type === "complete" });
+            }
+            yield* encoder.encode(event);
+          }
+          return;
+        } catch (error) {
+          const edit = message?.edit;
+          if (!message || !edit || !(error instanceof ServiceError) || error.code !== "IDEMPOTENCY_MISMATCH") throw error;
+          message = { ...message, key: edit.key, edit: null, isNew: false };
+          reading.reply = edit.begin();
         }
-        yield* encoder.encode(event);
       }
     } catch (error) {
       yield* encoder.endText();
@@ -288,21 +315,12 @@ function streamOf(chunks, controller, first = []) {
   );
 }
 
-/** The text as the service stores it, without halves of characters. @param {string} text */
-function wellFormed(text) {
-  return new TextDecoder("utf-8", { ignoreBOM: true }).decode(new TextEncoder().encode(text));
-}
-
 /** The message's id, or a hash of it if the service would not accept it. @param {string} id */
 async function idempotencyKey(id) {
   if (CLIENT_MESSAGE_ID.test(id)) return id;
   const hash = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(id));
   const hex = Array.from(new Uint8Array(hash), (byte) => byte.toString(16).padStart(2, "0")).join("");
   return `id-${hex.slice(0, 40)}`;
-}
-
-function edited() {
-  return refused("INVALID_REQUEST", "A message that was sent cannot be changed.");
 }
 
 /** @param {string} code @param {string} message */

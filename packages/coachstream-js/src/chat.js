@@ -7,7 +7,7 @@
  * draft, with its idempotency key: if the text is sent again unchanged, the server recognizes it.
  *
  * @import * as api from "./react.js"
- * @import {Reply, ReplyEvent, ReplyOptions, StoredMessage} from "./coachstream.js"
+ * @import {CompleteEvent, Reply, ReplyEvent, ReplyOptions, StoredMessage} from "./coachstream.js"
  *
  * @typedef {object} Outgoing A message of the user's that is sent, or sent again.
  * @property {string} text
@@ -23,6 +23,13 @@
  * @property {string} text
  * @property {boolean} isOver Whether it broke off.
  * @property {StoredMessage|null} partial What is stored of a reply that broke off.
+ * @property {Attempt|null} attempt What is tried again.
+ *
+ * @typedef {object} Attempt Another try at the last exchange. What it replaces is not shown while it is under way, and
+ *   comes back if it fails.
+ * @property {{regenerate: string} | {replaces: string, message: string} | {continue: string}} request
+ * @property {string} clientMessageId
+ * @property {api.ChatMessage[]} replaced
  */
 import { CoachStreamError, join, newClientMessageId, resume, ServiceError, start } from "./coachstream.js";
 
@@ -46,6 +53,8 @@ export class Chat {
   #error = null;
   /** Whether `#error` is why the last message was not sent. */
   #isUnsent = false;
+  /** The last try, if `#error` is why it failed. @type {Attempt|null} */
+  #failed = null;
   #isReconnecting = false;
   #isAttached = false;
   /** @type {Set<() => void>} */
@@ -117,6 +126,25 @@ export class Chat {
     return true;
   };
 
+  /** @type {api.Chat["regenerate"]} */
+  regenerate = () => {
+    const reply = this.#lastStored("assistant");
+    return reply !== null && this.#tryAgain({ regenerate: reply.id }, 1);
+  };
+
+  /** @type {api.Chat["edit"]} */
+  edit = (text) => {
+    const message = this.#lastStored("user");
+    if (message === null || text.trim() === "") return false;
+    return this.#tryAgain({ replaces: message.id, message: text }, this.#settled.at(-1)?.role === "user" ? 1 : 2);
+  };
+
+  /** @type {api.Chat["continueReply"]} */
+  continueReply = () => {
+    const reply = this.#lastStored("assistant");
+    return reply !== null && this.#tryAgain({ continue: reply.id }, 1);
+  };
+
   /** @type {api.Chat["stop"]} */
   stop = async () => {
     const turn = this.#turn;
@@ -137,6 +165,10 @@ export class Chat {
   retry = () => {
     if (this.#isBusy) return false;
     if (this.#isUnsent) return this.send();
+    if (this.#failed !== null) {
+      const { request, clientMessageId, replaced } = this.#failed;
+      return this.#tryAgain(request, replaced.length, clientMessageId);
+    }
     const unanswered = this.#unanswered();
     if (unanswered !== null) {
       this.#forgetPartial(unanswered);
@@ -151,7 +183,7 @@ export class Chat {
   /** Whether a reply is expected; whether there is one to join may still be unknown. */
   get #isBusy() {
     if (this.#turn === null || this.#work === null) return false;
-    return this.#turn.outgoing !== null || this.#turn.runId !== null;
+    return this.#turn.outgoing !== null || this.#turn.attempt !== null || this.#turn.runId !== null;
   }
 
   /** Sends a message and reads its reply. @param {Outgoing} outgoing @param {{isConfirmed: boolean}} how */
@@ -178,6 +210,30 @@ export class Chat {
         }
       }
     });
+  }
+
+  /** @param {"user"|"assistant"} role @returns {StoredMessage|null} that of the last exchange */
+  #lastStored(role) {
+    const last = this.#turn?.isOver ? null : this.#settled.at(role === "user" && this.#settled.at(-1)?.role !== role ? -2 : -1);
+    return last?.role === role ? last.stored : null;
+  }
+
+  /** @param {Attempt["request"]} request @param {number} count of the messages that it replaces */
+  #tryAgain(request, count, clientMessageId = newClientMessageId()) {
+    if (this.#isBusy) return false;
+    const turn = newTurn(null, true);
+    turn.attempt = { request, clientMessageId, replaced: this.#settled.splice(-count) };
+    void this.#run(turn, "waiting", (options) => {
+      const { timeZone } = this.options;
+      const zone = timeZone === undefined ? {} : { timeZone };
+      return this.#read(turn, start({ ...options, ...zone, ...request, clientMessageId }));
+    });
+    return true;
+  }
+
+  /** Shows again what a try was to replace. @param {Turn|null} turn */
+  #putBack(turn) {
+    if (turn?.attempt) this.#settled.push(...turn.attempt.replaced.splice(0));
   }
 
   /** Continues what is being written, and loads the messages. */
@@ -211,6 +267,7 @@ export class Chat {
     this.#turn = turn;
     this.#error = null;
     this.#isUnsent = false;
+    this.#failed = null;
     this.#show(status);
     const { signal } = controller;
     /** @type {ReplyOptions} */
@@ -264,11 +321,20 @@ export class Chat {
         this.#confirm(turn, this.#status);
         this.#turn = null;
         this.#error = null;
-        this.#keep([event.userMessage], turn.outgoing?.clientMessageId);
-        this.#keep([event.aiMessage], turn.runId ?? undefined);
+        this.#replace(turn, event);
         this.#show("ready");
         break;
     }
+  }
+
+  /** @param {Turn} turn @param {CompleteEvent} event */
+  #replace({ outgoing, runId, attempt }, { userMessage, aiMessage, replaced = [] }) {
+    this.#settled = this.#settled.filter(({ stored }) => stored === null || !replaced.includes(stored.id));
+    // What is edited or continued keeps its place on the page.
+    const { request, replaced: before = [] } = attempt ?? {};
+    const shownAs = request && "replaces" in request ? before[0]?.id : outgoing?.clientMessageId;
+    this.#keep([userMessage], shownAs);
+    this.#keep([aiMessage], (request && "continue" in request ? before[0]?.id : runId) ?? undefined);
   }
 
   /** A mistake in the application's function must not end the reply. @param {ReplyEvent} event */
@@ -323,6 +389,16 @@ export class Chat {
   /** @param {Turn} turn @param {unknown} reason */
   #fail(turn, reason) {
     const error = errorFrom(reason);
+    if (turn.attempt !== null && (turn.runId === null || error instanceof ServiceError)) {
+      const { replaced } = turn.attempt;
+      this.#failed = { ...turn.attempt, replaced: [...replaced] };
+      this.#putBack(turn);
+      this.#turn = null;
+      if (error instanceof ServiceError && error.code === "TURN_INTERRUPTED" && turn.isStopped) return this.#show("ready");
+      this.#error = error;
+      this.#isReconnecting = false;
+      return this.#show("error");
+    }
     const partial = error instanceof ServiceError ? error.partialMessage : null;
     if (error instanceof ServiceError && error.userMessage !== null) this.#confirm(turn, this.#status);
     if (turn.isConfirmed) {
@@ -343,8 +419,10 @@ export class Chat {
     this.#work?.abort();
     this.#work = null;
     if (this.#turn === null || this.#turn.runId !== null) return;
-    if (this.#turn.outgoing === null) this.#turn = null;
-    else this.#turn.isOver = true;
+    if (this.#turn.outgoing === null) {
+      this.#putBack(this.#turn);
+      this.#turn = null;
+    } else this.#turn.isOver = true;
   }
 
   /** @param {StorageEvent} event of another tab */
@@ -601,13 +679,23 @@ function errorFrom(thrown) {
 
 /** @param {Outgoing|null} outgoing @param {boolean} isConfirmed @returns {Turn} */
 function newTurn(outgoing, isConfirmed) {
-  return { outgoing, isConfirmed, isStopped: false, reply: null, runId: null, text: "", isOver: false, partial: null };
+  const nothing = { reply: null, runId: null, text: "", partial: null, attempt: null };
+  return { outgoing, isConfirmed, isStopped: false, isOver: false, ...nothing };
 }
 
 /** What a turn shows behind the stored messages. @param {Turn} turn @param {readonly api.ChatMessage[]} settled */
-function messagesOf({ outgoing, isConfirmed, runId, text, isOver, partial }, settled) {
+function messagesOf({ outgoing, isConfirmed, runId, text, isOver, partial, attempt }, settled) {
   /** @type {api.ChatMessage[]} */
   const messages = [];
+  const [replaced] = attempt?.replaced ?? [];
+  if (attempt && replaced && "message" in attempt.request) {
+    const state = runId === null ? "sending" : "sent";
+    messages.push(Object.freeze({ id: replaced.id, role: "user", content: attempt.request.message, state, stored: null }));
+  } else if (attempt && replaced && "continue" in attempt.request) {
+    const content = text === "" ? replaced.content : text;
+    messages.push(Object.freeze({ id: replaced.id, role: "assistant", content, state: "streaming", stored: null }));
+    return messages;
+  }
   const asked = outgoing === null ? -1 : indexOf(settled, outgoing.clientMessageId);
   if (outgoing !== null && asked === -1) {
     const { clientMessageId: id, text: content } = outgoing;

@@ -35,6 +35,9 @@ const JSON_TYPE = "application/json";
 /** Sends a message and reads the reply. @type {typeof api.start} */
 export function start({
   message,
+  regenerate,
+  replaces,
+  continue: continues,
   clientMessageId = newClientMessageId(),
   writtenAt = new Date(),
   timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone,
@@ -43,7 +46,8 @@ export function start({
 }) {
   const messageTimestamp = writtenAt.toISOString();
   // A browser that does not know its zone has none, and JSON then leaves it out.
-  const body = JSON.stringify({ userResponse: message, messageTimestamp, clientMessageId, userTimezone: timeZone, policy });
+  const fields = { userResponse: message, messageTimestamp, clientMessageId, userTimezone: timeZone, policy };
+  const body = JSON.stringify({ ...fields, regenerate, replaces, continue: continues });
   const wantsEventSource = options.transport === "eventsource" && "EventSource" in globalThis;
   return new Reply(options, { body, wantsEventSource });
 }
@@ -71,6 +75,16 @@ export async function stop({ runId, ...options }) {
     if (error instanceof Interruption) throw new ConnectionLost("The reply could not be stopped.", error);
     throw error;
   }
+}
+
+/** Lists the versions of an exchange. @type {typeof api.versions} */
+export function versions({ messageId, ...options }) {
+  return versionsFrom(options, "GET", [messageId]);
+}
+
+/** Chooses an older version of the last exchange. @type {typeof api.chooseVersion} */
+export function chooseVersion({ messageId, versionId, ...options }) {
+  return versionsFrom(options, "PUT", [messageId, versionId]);
 }
 
 /** Returns a new, unique idempotency key for a message. */
@@ -654,7 +668,7 @@ export class EventStreamDecoder {
  * Sends one request with a token, and again with a fresh one if the first is rejected.
  *
  * @param {api.ConversationOptions} options
- * @param {"GET"|"POST"|"DELETE"} method
+ * @param {"GET"|"POST"|"PUT"|"DELETE"} method
  * @param {URL} url
  * @param {{accept: string, body?: string, signal?: AbortSignal, fresh?: boolean}} request
  * @throws {Interruption} there was no response
@@ -720,6 +734,27 @@ function eventFrom(data) {
   }
   if (typeof event !== "object" || event === null) throw new UnreadableStream("An event is not a JSON object.");
   return event;
+}
+
+/**
+ * @param {api.ConversationOptions} options
+ * @param {"GET"|"PUT"} method
+ * @param {[string, string?]} ids of the message and, to choose it, of a version
+ * @returns {Promise<api.Version[]>}
+ */
+async function versionsFrom(options, method, [messageId, versionId]) {
+  const url = new URL(options.conversationUrl, globalThis.location?.href);
+  const tail = versionId === undefined ? "" : `/${encodeURIComponent(versionId)}`;
+  url.pathname = `${url.pathname.replace(/\/+$/, "")}/messages/${encodeURIComponent(messageId)}/versions${tail}`;
+  try {
+    const response = await send(options, method, url, { accept: JSON_TYPE, signal: options.signal });
+    if (!response.ok) throw await refusal(response, { onlyReads: false });
+    return (await jsonOf(response)).versions ?? [];
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    if (error instanceof Interruption) throw new ConnectionLost("The versions could not be reached.", error);
+    throw error;
+  }
 }
 
 /** @param {unknown} cause @returns {never} */

@@ -89,6 +89,20 @@ export interface Chat {
    * @returns `false` if there is nothing to repeat
    */
   retry(): boolean;
+  /**
+   * Asks for another reply to the last message. The old one is hidden meanwhile, and comes back if the try fails; `retry`
+   * then repeats it. The service keeps the older version (see `versions` of `coachstream`).
+   *
+   * @returns `false`, and nothing happens, if the last message is no stored reply, or a reply is still arriving
+   */
+  regenerate(): boolean;
+  /** Replaces the last message of the user, and asks for a reply to it; otherwise like `regenerate`. */
+  edit(text: string): boolean;
+  /**
+   * Lets the last reply go on where it ends, if its `stored.metadata.stopReason` is `stopped`, `max_tokens` or
+   * `interrupted`; otherwise like `regenerate`. Where the model cannot, `error.code` is `CANNOT_CONTINUE`.
+   */
+  continueReply(): boolean;
   setDraft(text: string): void;
   /** Adds stored messages, in their places, and updates those that are known. */
   setMessages(messages: readonly StoredMessage[]): void;

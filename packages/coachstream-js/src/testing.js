@@ -8,6 +8,11 @@
  * @import * as api from "./testing.js"
  * @import {StoredMessage} from "./coachstream.js"
  * @import {IncomingMessage, ServerResponse} from "node:http"
+ *
+ * @typedef {object} Try Another try at the last exchange.
+ * @property {StoredMessage[]} replaced What gives way to the new version.
+ * @property {number|undefined} versions
+ * @property {StoredMessage|null} continued The reply that goes on.
  */
 import { createServer } from "node:http";
 
@@ -18,6 +23,8 @@ const CORS = {
   "Access-Control-Expose-Headers": "location, retry-after",
 };
 const MODEL = "scripted";
+const TRIES = ["regenerate", "replaces", "continue"];
+const CONTINUABLE = new Set(["stopped", "max_tokens", "interrupted"]);
 const CLIENT_MESSAGE_ID = /^[A-Za-z0-9_-]{1,64}$/;
 const CURSOR = /^(run_[0-9A-Za-z_]+):([0-9]+)$/;
 
@@ -189,13 +196,19 @@ class TestService {
    */
   #post(conversation, body, request, response) {
     const { userResponse, clientMessageId } = body ?? {};
+    const kind = TRIES.find((name) => body?.[name] !== undefined);
+    if (kind !== undefined && kind !== "replaces") return this.#try(conversation, kind, body, request, response);
     if (typeof userResponse !== "string" || userResponse.trim() === "") {
       return refuse(response, refused(400, "INVALID_USER_RESPONSE", "The message is empty."));
     }
     if (clientMessageId !== undefined && !CLIENT_MESSAGE_ID.test(clientMessageId)) {
       return refuse(response, refused(400, "INVALID_CLIENT_MESSAGE_ID", "The message's key is invalid."));
     }
+    if (kind !== undefined) return this.#try(conversation, kind, body, request, response);
     const userMessage = conversation.store(userResponse, clientMessageId);
+    if (userMessage.content !== Buffer.from(userResponse).toString()) {
+      return refuse(response, refused(409, "IDEMPOTENCY_MISMATCH", "A message that was sent cannot be changed."));
+    }
     let { run } = conversation;
     if (run !== null && !run.isOver && run.userMessage !== userMessage) {
       return refuse(response, {
@@ -207,6 +220,45 @@ class TestService {
     }
     const answered = conversation.runOf(userMessage);
     run = answered ?? conversation.begin(userMessage, this.#scripts.shift() ?? [`You said: ${userResponse}`]);
+    this.#read(run, request, response);
+  }
+
+  /**
+   * Tries the last exchange again.
+   *
+   * @param {Conversation} conversation
+   * @param {string} kind
+   * @param {any} body
+   * @param {IncomingMessage} request
+   * @param {ServerResponse} response
+   */
+  #try(conversation, kind, { [kind]: named, userResponse, clientMessageId }, request, response) {
+    if (!CLIENT_MESSAGE_ID.test(clientMessageId ?? "")) {
+      return refuse(response, refused(400, "INVALID_REQUEST", "Another try needs a key."));
+    }
+    let run = conversation.tries.get(clientMessageId);
+    if (run === undefined || run.hasFailed) {
+      const unfinished = conversation.find(undefined);
+      if (unfinished !== undefined) {
+        const busy = refused(409, "TURN_IN_PROGRESS", "Another message is still being answered.");
+        return refuse(response, { ...busy, retryable: true, runId: unfinished.id });
+      }
+      const question = conversation.messages.findLast(({ role }) => role === "user");
+      const reply = conversation.messages.at(-1);
+      const target = kind === "replaces" ? question : reply?.role === "assistant" ? reply : undefined;
+      if (target === undefined || ![target.id, question?.metadata?.clientMessageId].includes(named)) {
+        return refuse(response, refused(409, "NOT_THE_LAST_EXCHANGE", "The conversation has gone on."));
+      }
+      if (kind === "continue" && !CONTINUABLE.has(reply?.metadata?.stopReason ?? "")) {
+        return refuse(response, refused(409, "CANNOT_CONTINUE", "This reply cannot be continued."));
+      }
+      run = conversation.tryAgain(kind, userResponse, clientMessageId, this.#scripts.shift());
+    }
+    this.#read(run, request, response);
+  }
+
+  /** @param {Run} run @param {IncomingMessage} request @param {ServerResponse} response */
+  #read(run, request, response) {
     if (request.headers.accept === "application/json") {
       const eventsUrl = `stream/${run.id}?ticket=test`;
       send(response, 202, { runId: run.id, eventsUrl });
@@ -227,6 +279,8 @@ class Conversation {
   /** @type {Run[]} */
   #runs = [];
   #count = 0;
+  /** By the keys of their attempts. @type {Map<string, Run>} */
+  tries = new Map();
 
   /** @param {string} path @param {() => void} changed */
   constructor(path, changed) {
@@ -246,7 +300,7 @@ class Conversation {
 
   /** The run that has answered a message, or answers it. @param {StoredMessage} userMessage */
   runOf(userMessage) {
-    return this.#runs.find((run) => run.userMessage === userMessage && !run.hasFailed);
+    return this.#runs.findLast((run) => run.userMessage === userMessage && !run.hasFailed);
   }
 
   /** @param {string} content @param {string|undefined} clientMessageId */
@@ -267,30 +321,65 @@ class Conversation {
     return this.#add("assistant", content, { model: MODEL, stopReason, replyTo: userMessage.id });
   }
 
-  /** @param {StoredMessage} userMessage @param {api.Step[]} script */
-  begin(userMessage, script) {
-    this.run = new Run(this, this.#newId("run"), userMessage, script);
+  /** @param {StoredMessage} userMessage @param {api.Step[]} script @param {Try|null} [another] */
+  begin(userMessage, script, another = null) {
+    this.run = new Run(this, this.#newId("run"), userMessage, script, another);
     this.#runs.push(this.run);
     return this.run;
+  }
+
+  /**
+   * @param {string} kind
+   * @param {string|undefined} text
+   * @param {string} clientMessageId
+   * @param {api.Step[]|undefined} script
+   */
+  tryAgain(kind, text, clientMessageId, script) {
+    const at = this.messages.findLastIndex(({ role }) => role === "user");
+    const [question, reply] = this.messages.slice(at);
+    if (question === undefined) throw new TypeError("There is nothing to try again.");
+    const userMessage =
+      kind === "replaces" ? this.#message("user", String(text), { clientMessageId }) : question;
+    const isContinued = kind === "continue";
+    const replaced = isContinued ? [] : kind === "replaces" ? this.messages.slice(at) : this.messages.slice(at + 1);
+    const versions = isContinued ? reply?.metadata?.versions : Math.min(10, (reply?.metadata?.versions ?? 1) + 1);
+    const another = { replaced, versions, continued: isContinued ? (reply ?? null) : null };
+    const run = this.begin(userMessage, script ?? [`You said: ${userMessage.content}`], another);
+    this.tries.set(clientMessageId, run);
+    return run;
+  }
+
+  /** @param {StoredMessage} userMessage @param {string} content @param {string} stopReason @param {Try} another */
+  storeVersion(userMessage, content, stopReason, { replaced, versions, continued }) {
+    const gone = new Set([...replaced, continued]);
+    this.messages = this.messages.filter((message) => !gone.has(message));
+    if (!this.messages.includes(userMessage)) this.messages.push(userMessage);
+    const metadata = { model: MODEL, stopReason, replyTo: userMessage.id, ...(versions && { versions }) };
+    return this.#add("assistant", content, metadata, continued?.id);
   }
 
   /**
    * @param {"user"|"assistant"} role
    * @param {string} content
    * @param {NonNullable<StoredMessage["metadata"]>} metadata
+   * @param {string} [id]
    */
-  #add(role, content, metadata) {
-    /** @type {StoredMessage} */
-    const message = {
-      id: `${this.#newId("msg")}_${role}`,
-      role,
-      content,
-      timestamp: new Date().toISOString(),
-      metadata,
-    };
+  #add(role, content, metadata, id) {
+    const message = this.#message(role, content, metadata, id);
     this.messages.push(message);
     this.changed();
     return message;
+  }
+
+  /**
+   * @param {"user"|"assistant"} role
+   * @param {string} content
+   * @param {NonNullable<StoredMessage["metadata"]>} metadata
+   * @param {string} [id]
+   * @returns {StoredMessage}
+   */
+  #message(role, content, metadata, id = `${this.#newId("msg")}_${role}`) {
+    return { id, role, content, timestamp: new Date().toISOString(), metadata };
   }
 
   /** Returns ids that sort in the order in which they were made. @param {string} kind */
@@ -323,13 +412,16 @@ class Run {
    * @param {string} id
    * @param {StoredMessage} userMessage
    * @param {api.Step[]} script
+   * @param {Try|null} another what is tried again
    */
-  constructor(conversation, id, userMessage, script) {
+  constructor(conversation, id, userMessage, script, another) {
     this.conversation = conversation;
     this.id = id;
     this.userMessage = userMessage;
     this.script = script;
+    this.another = another;
     this.#append({ type: "run", runId: id });
+    if (another?.continued) this.script = [another.continued.content, ...script];
   }
 
   get readers() {
@@ -387,7 +479,11 @@ class Run {
       const failure = await this.#take(typeof step === "string" ? { type: "say", content: step } : step);
       if (failure !== null) return this.#fail(failure);
     }
-    if (!this.isOver) this.#complete(this.#isStopped ? "stopped" : "end_turn");
+    if (this.isOver) return;
+    if (this.another !== null && this.#text === "") {
+      return this.#fail(fail({ code: "TURN_INTERRUPTED", message: "The answer was interrupted." }));
+    }
+    this.#complete(this.#isStopped ? "stopped" : "end_turn");
   }
 
   /** @param {api.Instruction | {type: "say", content: string}} step */
@@ -440,8 +536,12 @@ class Run {
 
   /** @param {string} stopReason */
   #complete(stopReason) {
-    const { conversation, userMessage } = this;
-    const aiMessage = conversation.storeReply(userMessage, this.#text, stopReason);
+    const { conversation, userMessage, another } = this;
+    const aiMessage =
+      another === null
+        ? conversation.storeReply(userMessage, this.#text, stopReason)
+        : conversation.storeVersion(userMessage, this.#text, stopReason, another);
+    const replaced = another?.replaced.map(({ id }) => id) ?? [];
     this.#end({
       type: "complete",
       messageId: aiMessage.id,
@@ -453,14 +553,16 @@ class Run {
       stopReason,
       usage: { inputTokens: 1, outputTokens: 1, cacheReadTokens: 0, cacheWriteTokens: 0 },
       timings: { contextMs: 0, firstChunkMs: 0, totalMs: 0, modelLatencyMs: 0 },
+      ...(replaced.length > 0 && { replaced }),
     });
   }
 
   /** @param {api.Failure} failure */
   #fail({ code, message, retryable }) {
     this.hasFailed = true;
+    const isUnchanged = this.#text === "" || this.another !== null;
     const partialMessage =
-      this.#text === "" ? undefined : this.conversation.storeReply(this.userMessage, this.#text, "interrupted");
+      isUnchanged ? undefined : this.conversation.storeReply(this.userMessage, this.#text, "interrupted");
     this.#end({ type: "error", message, code, retryable, partialMessage });
   }
 

@@ -323,10 +323,6 @@ test("what is not supported is refused, and never ignored", async () => {
   const page = await ready(server);
   page.hook.sendMessage({ text: "Hello" });
   await page.until(isDone);
-  page.hook.regenerate();
-  const failed = await page.until(hasFailed);
-  assert.equal(failed.error.code, "INVALID_REQUEST");
-  assert.deepEqual(shown(failed), ["user: Hello"]); // `useChat` has removed the reply
   const file = { type: "file", mediaType: "image/png", url: "data:image/png;base64,aGVsbG8=" };
   page.hook.sendMessage({ text: "Look", files: [file] });
   await page.until(({ messages, status }) => status === "error" && messages.at(-1).parts.length === 2);
@@ -335,25 +331,81 @@ test("what is not supported is refused, and never ignored", async () => {
   page.close();
 });
 
-test("an edited message is refused, and does not get the reply to what it was", async () => {
+test("the last reply is regenerated, and the last message edited", async () => {
   const server = await newServer();
   const page = await ready(server);
   page.hook.sendMessage({ text: "Half an emoji: \ud83d" });
   const { messages } = await page.until(isDone);
-  page.hook.sendMessage({ messageId: messages[0].id, parts: messages[0].parts });
+  const { id, parts } = messages[0];
+  page.hook.sendMessage({ messageId: id, parts });
   await page.until(({ status }) => status !== "ready");
   await page.until(isDone); // it is unchanged, although the service has stored the replacement character
-  page.hook.sendMessage({ messageId: messages[0].id, text: "Something else" });
-  const failed = await page.until(hasFailed);
-  assert.equal(failed.error.code, "INVALID_REQUEST");
-  assert.deepEqual(shown(failed), ["user: Something else"]);
-  assert.deepEqual(methods(server), ["POST", "POST"]);
+  const steps = [
+    ["Better.", () => page.hook.regenerate(), "Half an emoji: \ud83d"],
+    ["New.", () => page.hook.sendMessage({ messageId: id, text: "Something else" }), "Something else"],
+    ["Newer.", () => page.hook.sendMessage({ messageId: id, text: "Something new" }), "Something new"],
+    ["Newest.", () => page.hook.regenerate(), "Something new"],
+  ];
+  for (const [reply, act, text] of steps) {
+    server.reply(reply);
+    act();
+    await page.until(({ status }) => status !== "ready");
+    const done = await page.until(isDone);
+    assert.deepEqual(shown(done), [`user: ${text}`, `assistant: ${reply}`]);
+    assert.equal(server.messages().length, 2);
+  }
+  const [, , ...bodies] = server.requests.map(({ body }) => body);
+  assert.deepEqual(
+    bodies.map(({ regenerate, replaces }) => (regenerate ? "regenerate" : replaces && "replaces")),
+    ["regenerate", "replaces", "replaces", "regenerate"],
+  );
   page.close();
   // A page that was reloaded has not sent it itself, and learns it from the service.
   const reloaded = await ready(server, { messages: server.messages().map(toUIMessage) });
-  reloaded.hook.sendMessage({ messageId: messages[0].id, text: "Something else" });
-  assert.equal((await reloaded.until(hasFailed)).error.code, "INVALID_REQUEST");
+  server.reply("Again.");
+  reloaded.hook.regenerate();
+  await reloaded.until(({ status }) => status !== "ready");
+  assert.deepEqual(shown(await reloaded.until(isDone)), ["user: Something new", "assistant: Again."]);
+  server.reply("Last.");
+  reloaded.hook.sendMessage({ messageId: reloaded.hook.messages[0].id, text: "The last one" });
+  await reloaded.until(({ status }) => status !== "ready");
+  assert.deepEqual(shown(await reloaded.until(isDone)), ["user: The last one", "assistant: Last."]);
+  assert.equal(server.messages().length, 2);
   reloaded.close();
+});
+
+test("after an error, `regenerate` repeats what failed", async () => {
+  const server = await newServer();
+  const page = await ready(server);
+  server.reply("Well ", fail());
+  page.hook.sendMessage({ text: "How was my week?" });
+  await page.until(hasFailed);
+  server.reply("Well done");
+  page.hook.regenerate();
+  assert.deepEqual(shown(await page.until(isDone)), ["user: How was my week?", "assistant: Well done"]);
+  server.reply("Better", fail());
+  page.hook.regenerate();
+  await page.until(hasFailed);
+  assert.deepEqual(server.messages().map(({ content }) => content), ["How was my week?", "Well done"]);
+  server.reply("Better still");
+  page.hook.regenerate();
+  assert.deepEqual(shown(await page.until(isDone)), ["user: How was my week?", "assistant: Better still"]);
+  page.close();
+});
+
+test("another device that has gone on is left alone", async () => {
+  const server = await newServer();
+  const page = await ready(server);
+  page.hook.sendMessage({ text: "Hello" });
+  await page.until(isDone);
+  const other = await ready(server, { messages: server.messages().map(toUIMessage) });
+  other.hook.sendMessage({ text: "And now?" });
+  await other.until(({ status, messages }) => status === "ready" && messages.length === 4);
+  page.hook.regenerate();
+  assert.equal((await page.until(hasFailed)).error.code, "NOT_THE_LAST_EXCHANGE");
+  assert.equal(server.messages().length, 4);
+  page.close();
+  other.close();
 });
 
 test("one transport serves several conversations, and any id of a message", async () => {

@@ -205,3 +205,40 @@ test("every request goes through the fetch that is given", async (context) => {
   await seen(join({ ...optionsOf(server), fetch: given }));
   assert.deepEqual(asked, ["POST string", "DELETE string", "GET string"]);
 });
+
+test("the last exchange can be tried again, and nothing is doubled", async () => {
+  const server = await newServer();
+  server.reply("One two");
+  await seen(ask(server, "Count", { clientMessageId: "m-1" }));
+  const [question, reply] = server.messages();
+  server.reply("Better.");
+  const again = { regenerate: reply.id, clientMessageId: "m-2" };
+  for (let time = 0; time < 2; time += 1) {
+    assert.equal((await seen(start({ ...optionsOf(server), ...again }))).at(-1), "end_turn: Better.");
+    assert.deepEqual(server.messages().map(({ content }) => content), ["Count", "Better."]);
+  }
+  const second = server.messages()[1];
+  assert.deepEqual([second.metadata.versions, second.metadata.replyTo], [2, question.id]);
+  assert.deepEqual(await seen(start({ ...optionsOf(server), ...again, clientMessageId: "m-3" })), ["NOT_THE_LAST_EXCHANGE"]);
+  assert.deepEqual(await seen(start({ ...optionsOf(server), continue: second.id, clientMessageId: "m-4" })), [
+    "CANNOT_CONTINUE",
+  ]);
+  const edit = { ...optionsOf(server), replaces: question.id, message: "Count on", clientMessageId: "m-5" };
+  server.reply(fail());
+  assert.equal((await seen(start(edit))).at(-1), "MODEL_STREAM_BROKEN");
+  assert.deepEqual(server.messages(), [question, second]);
+  const hold = gate();
+  server.reply("Three", hold);
+  const edited = start(edit);
+  const reading = seen(edited);
+  await server.until(() => server.readers() === 1);
+  assert.deepEqual(await seen(start({ ...optionsOf(server), regenerate: second.id })), ["TURN_IN_PROGRESS"]);
+  await edited.stop();
+  assert.equal((await reading).at(-1), "stopped: Three");
+  const [changed, cutOff] = server.messages();
+  assert.deepEqual([changed.content, cutOff.metadata.versions], ["Count on", 3]);
+  server.reply(", four");
+  const whole = await seen(start({ ...optionsOf(server), continue: cutOff.id }));
+  assert.deepEqual(whole, ["connected", "run", "Three", "Three, four", "end_turn: Three, four"]);
+  assert.deepEqual(server.messages()[1].id, cutOff.id);
+});

@@ -83,7 +83,8 @@ class TryRequest(msgspec.Struct, frozen=True):
 
     Attributes:
         kind: what to try again.
-        message_id: the reply or, to replace it, the user message.
+        message_id: the reply or, to replace it, the user message; also the client's idempotency key of the
+            user message, for clients that know no ids of ours.
         client_message_id: the client's idempotency key of the attempt.
     """
 
@@ -100,7 +101,9 @@ class TryRequest(msgspec.Struct, frozen=True):
         """
         reply = None if last is None else last.reply
         named = last.user_message if last is not None and self.kind is TryKind.REPLACE else reply
-        if last is None or named is None or named.id != self.message_id:
+        if last is None or named is None:
+            raise NotTheLastExchange
+        if self.message_id not in {named.id, last.user_message.metadata.client_message_id}:
             raise NotTheLastExchange
         if self.kind is TryKind.CONTINUE and not is_continuable(named):
             raise CannotContinue("the reply is whole")

@@ -270,8 +270,13 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
             "`COACHSTREAM_TURN_POLICY`, but for `send-message`, `reject` instead of `enqueue`. "
             "Another try has none: it is refused with `TURN_IN_PROGRESS`."
         ),
-        "regenerate": "The id of the last reply: write another one. There is no `userResponse`.",
-        "replaces": "The id of the last user message: `userResponse` replaces it, and gets a reply.",
+        "regenerate": (
+            "The id of the last reply, or the `clientMessageId` of its message: write another reply. There is "
+            "no `userResponse`."
+        ),
+        "replaces": (
+            "The id or `clientMessageId` of the last user message: `userResponse` replaces it, and gets a reply."
+        ),
         "continue": (
             "The id of the last reply, if it was stopped, interrupted or cut off at its maximum length: go on "
             "where it ends. There is no `userResponse`."
