@@ -94,9 +94,17 @@ window.read = async ({ call, leaveAt, ...options }) => {
 #: test lets time pass runs in a task of its own, as it does in a browser.
 STOP_THE_CLOCK = """() => {
   let now = performance.now();
+  let aheadOfTimers = 0;
+  let wall = Date.now() - now;
   let lastTimer = 0;
   const timers = new Map();
-  performance.now = () => now;
+  performance.now = () => now + aheadOfTimers;
+  Date.now = () => now + wall;
+  // Timers stand still in sleep; whether `performance.now()` does depends on the browser.
+  window.sleep = ({ ms, monotonicMovesOn }) => {
+    wall += ms;
+    if (monotonicMovesOn) aheadOfTimers += ms;
+  };
   window.setTimeout = (callback, ms, ...values) => {
     timers.set(++lastTimer, { at: now + ms, run: () => callback(...values) });
     return lastTimer;
@@ -155,6 +163,11 @@ class Reader:
     async def passes(self, ms: int) -> None:
         """Let this much time pass at once, on a page whose clock stands still."""
         await self.page.evaluate("(ms) => window.passTime(ms)", ms)
+
+    async def sleeps(self, ms: int, *, monotonic_moves_on: bool) -> None:
+        """Let the device sleep, on such a page; a negative time sets the wall clock back."""
+        sleep = {"ms": ms, "monotonicMovesOn": monotonic_moves_on}
+        await self.page.evaluate("(sleep) => window.sleep(sleep)", sleep)
 
     async def error(self) -> dict[str, Any]:
         """The error that ended the read."""
@@ -504,6 +517,64 @@ async def test_a_page_that_becomes_visible_replaces_only_a_silent_connection(pag
         assert len(reader.server.requests) == 1
         await reader.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
         await reader.server.was_left()
+        assert (await task)[-2:] == ['complete "One two"', "end"]
+
+
+MONOTONIC = pytest.mark.parametrize(
+    "moves_on", [False, True], ids=["monotonic clock stands still", "monotonic clock moves on"]
+)
+
+
+@MONOTONIC
+async def test_a_connection_is_replaced_after_a_sleep(page: EnginePage, *, moves_on: bool) -> None:
+    """Nothing else says that it is dead: no event of the page, and no timer, which stand still in sleep."""
+    script = (
+        stream(event(0), chunk("One ", 0, 1), then=Then.HOLD),
+        stream(START, chunk("two", 4, 2), complete("One two")),
+    )
+    async with reading(page, *script, timeless=True) as reader:
+        task = asyncio.create_task(reader.start(reconnect={"silenceMs": 45_000}))
+        await reader.sees('"One "')
+        await reader.sleeps(60_000, monotonic_moves_on=moves_on)
+        await reader.passes(5_000)
+        await reader.server.was_left()
+        assert (await task)[-2:] == ['complete "One two"', "end"]
+        assert reader.server.summary() == ["POST", "GET /R after R:1"]
+
+
+async def test_a_clock_that_is_set_back_hides_no_silence(page: EnginePage) -> None:
+    """The timeout is as long as ever: it is neither prolonged by the time that is repeated, nor cut short."""
+    script = (
+        stream(event(0), chunk("One ", 0, 1), then=Then.HOLD),
+        stream(START, chunk("two", 4, 2), complete("One two")),
+    )
+    async with reading(page, *script, timeless=True) as reader:
+        task = asyncio.create_task(reader.start(reconnect={"silenceMs": 45_000}))
+        await reader.sees('"One "')
+        await reader.sleeps(-3_600_000, monotonic_moves_on=False)
+        await reader.passes(44_000)
+        assert len(reader.server.requests) == 1
+        await reader.passes(1_000)
+        await reader.sees("reconnecting")
+        await reader.passes(100)
+        assert (await task)[-2:] == ['complete "One two"', "end"]
+
+
+async def test_the_time_asleep_is_no_time_without_a_connection(page: EnginePage) -> None:
+    """A reader who sleeps in a pause does not give up at the first failure after it."""
+    script = (
+        stream(event(0), chunk("One ", 0, 1), then=Then.CUT),
+        stream(then=Then.CUT),
+        stream(START, chunk("two", 4, 2), complete("One two")),
+    )
+    pauses = {"giveUpAfterMs": 60_000, "backoffMs": 10_000}
+    async with reading(page, *script, timeless=True) as reader:
+        task = asyncio.create_task(reader.start(reconnect={**pauses, "maxBackoffMs": 10_000}))
+        await reader.sees("reconnecting")
+        await reader.sleeps(3_600_000, monotonic_moves_on=True)
+        await reader.passes(10_000)
+        await reader.sees_again("reconnecting", 2)
+        await reader.passes(10_000)
         assert (await task)[-2:] == ['complete "One two"', "end"]
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import pytest
 
-from support.chat_page import AXE, Tab, new_tab
+from support.chat_page import AXE, Tab, forgive_failed_requests, new_tab
 from support.long_conversation import long_conversation, serve_conversation
 from support.serving import Serving, create_conversation, stored_messages
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser
+    from playwright.async_api import Browser, Route
 
 IN_VIEW = """(text) => {
   const { top, bottom } = document.getElementById("scroller").getBoundingClientRect();
@@ -102,3 +104,40 @@ async def test_a_message_is_found_however_long_ago_it_was_written(
         await box.press("Escape")
         await tab.page.locator("#conversations").wait_for()
         assert await tab.page.locator("#found").is_hidden()
+
+
+async def test_conversations_are_searched_a_few_at_a_time(tab: Tab, server: Serving) -> None:
+    """The results are in order, whatever comes first; a search that is over asks nothing more."""
+    ready = server.ready
+    for _ in range(6):
+        create_conversation(ready)
+    await tab.open(ready.coach_id)
+    asked: asyncio.Queue[Route] = asyncio.Queue()
+    await tab.page.route("**/conversations/*", asked.put)
+
+    def conversation_of(route: Route) -> str:
+        return urlsplit(route.request.url).path.rsplit("/", 1)[-1]
+
+    async def respond(route: Route) -> None:
+        conversation = conversation_of(route)
+        message = {"id": f"msg_{conversation}", "role": "user", "content": f"needle {conversation}"}
+        await route.fulfill(json={"conversation": {"messages": [message]}})
+
+    box = tab.page.get_by_label("Search conversations and messages")
+    await box.fill("needle")
+    first = [await asked.get() for _ in range(4)]
+    for route in reversed(first[1:]):
+        await respond(route)
+    assert await tab.page.locator(".found").count() == 0
+    assert asked.empty()
+    await respond(first[0])
+    # Each that is shown makes room for another one.
+    rest = [await asked.get() for _ in range(2)]
+    await tab.page.locator(".found >> nth=3").wait_for()
+    shown = await tab.page.locator(".found-excerpt").all_inner_texts()
+    assert shown == [f"needle {conversation_of(route)}" for route in first]
+    await box.press("Escape")
+    await tab.page.locator("#conversations").wait_for()
+    for route in rest:
+        await route.abort()
+    tab.problems = forgive_failed_requests(tab.problems)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -20,6 +21,17 @@ PRELOADED = """() => {
   return document.getElementById("composer") && links.length > 20
     && links.every((href) => arrived.has(href) || href.endsWith("/main.js"));
 }"""
+
+#: Of each file and response: its address, whether the first paint waits for it, and its compressed bytes.
+LOADED = """() => performance.getEntriesByType("resource")
+  .map(({ name, renderBlockingStatus, encodedBodySize }) => [name, renderBlockingStatus, encodedBodySize])"""
+MOST_FILES = 52
+MOST_BYTES = 120_000
+
+
+def is_of_a_function(url: str) -> bool:
+    """Whether it is no file of the page."""
+    return urlsplit(url).path.startswith(("/users/", "/local/"))
 
 
 async def test_the_page_is_compressed(tab: Tab, server: Serving) -> None:
@@ -59,6 +71,36 @@ async def test_every_module_is_requested_before_the_first_one_runs(tab: Tab, ser
     release.set()
     await tab.page.wait_for_selector("html[data-ready]")
     assert [url for url in asked if url.endswith(("js", "css"))] == []
+
+
+async def test_the_first_paint_waits_for_the_styles_alone(tab: Tab, server: Serving) -> None:
+    """Scripts do not compete with them, and none of them leads to another file."""
+    await tab.open(server.ready.coach_id)
+    loaded: list[list[str]] = await tab.evaluate(LOADED)
+    blocking = {urlsplit(url).path for url, status, *_ in loaded if status == "blocking"}
+    styles = {urlsplit(url).path for url, *_ in loaded if url.endswith(".css")}
+    assert blocking == styles | {"/js/early.js"}
+    assert len(blocking) <= 8
+
+
+async def test_the_page_is_small(tab: Tab, server: Serving) -> None:
+    """On a slow network, every kilobyte and every request costs all readers."""
+    await tab.open(server.ready.coach_id, create_conversation(server.ready))
+    await tab.page.wait_for_selector(".welcome")
+    files = [size for url, _, size in await tab.evaluate(LOADED) if not is_of_a_function(url)]
+    assert len(files) <= MOST_FILES
+    assert sum(files) <= MOST_BYTES
+
+
+async def test_a_conversation_is_three_requests_from_the_scripts(tab: Tab) -> None:
+    """The session, the conversations, and the end of the latest one; each needs the one before."""
+    await tab.open()
+    await tab.page.wait_for_selector(".message, .welcome")
+    asked = [urlsplit(url).path for url, *_ in await tab.evaluate(LOADED) if is_of_a_function(url)]
+    session, conversations, *messages = asked
+    assert session == "/local/session"
+    assert conversations.endswith("/conversations")
+    assert len(messages) == 1
 
 
 async def test_a_page_that_still_loads_shows_its_outline(tab: Tab, server: Serving) -> None:

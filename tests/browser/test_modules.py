@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncIterator
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -338,3 +338,52 @@ async def test_no_marker_with_blanks_freezes_the_page(opened: Tab, line: str) ->
     """A line separator after the blanks must not make a regular expression backtrack either."""
     a_unit = await opened.evaluate(MILLISECONDS, "word " * (64_000 // 5))
     assert await opened.evaluate(MILLISECONDS, line.format(" " * 64_000)) < 100 * max(a_unit, 1)
+
+
+STRETCHES = """async (views) => {
+  const { Stretches } = await import("/js/view/stretches.js");
+  const container = document.createElement("div");
+  const stretches = new Stretches(container);
+  const nodes = new Map();
+  const nodeOf = (name) => {
+    const node = nodes.get(name) ?? document.createElement("div");
+    node.className = name.startsWith("day") ? "day" : "message";
+    node.textContent = name;
+    nodes.set(name, node);
+    return node;
+  };
+  return views.map((view) => {
+    stretches.show([], view.map(nodeOf));
+    return [...container.children].map((stretch) => [...stretch.children].map((node) => node.textContent));
+  });
+}"""
+
+
+async def test_messages_stay_in_their_stretch(opened: Tab) -> None:
+    """Earlier ones get one of their own, later ones fill the last; a heading moves with its message."""
+    earlier, old = [f"e{number}" for number in range(20)], [f"o{number}" for number in range(38)]
+    new = ["n0", "n1", "n2"]
+    shown = await opened.evaluate(
+        STRETCHES,
+        [
+            ["day", *old],
+            ["day", *earlier, *old],
+            ["day", *earlier, *old, *new],
+            ["day", *earlier, *old[:2], *new],
+        ],
+    )
+    assert shown == [
+        [["day", *old]],
+        [["day", *earlier], old],
+        [["day", *earlier], [*old, "n0", "n1"], ["n2"]],
+        [["day", *earlier], [*old[:2], "n0", "n1"], ["n2"]],
+    ]
+
+
+async def test_a_message_that_moves_changes_its_stretch(opened: Tab) -> None:
+    """The order is always the one that is wanted, whatever was shown before."""
+    names = [f"m{number}" for number in range(90)]
+    shuffled = [*names[45:60], names[0], *names[60:], *names[1:45]]
+    for view in await opened.evaluate(STRETCHES, [names, shuffled, names[::-1], names]):
+        assert list(chain.from_iterable(view)) in (names, shuffled, names[::-1])
+        assert [] not in view

@@ -39,6 +39,8 @@ FORBIDDEN = re.compile(
 ADDRESS = re.compile(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"')]*")
 #: A namespace is a name; nothing is fetched from there.
 NAMES = {"http://www.w3.org/2000/svg"}
+#: Modules in these folders are loaded when they are first needed, and so are their styles.
+ON_DEMAND = ("js/inspect/", "js/user-data/")
 IMPORT = re.compile(r'^(?:import|\} from|import .* from) "(\.[^"]+)";$|from "(\.[^"]+)";$', re.MULTILINE)
 #: Safari before 16.4 refuses a whole module that has one.
 LOOK_BEHIND = re.compile(r"\(\?<[=!]")
@@ -81,11 +83,11 @@ def test_the_page_holds_no_inline_script_or_style() -> None:
 
 
 def test_the_page_preloads_every_module() -> None:
-    """A module that is missing here would be fetched only after the ones that import it."""
+    """Others would be fetched only after the ones that import them. Few need the ones on demand."""
     html = (PAGE / "index.html").read_text()
-    preloaded = re.findall(r'<link rel="modulepreload" href="([^"]+)">', html)
-    modules = {str(path.relative_to(PAGE)) for path in SCRIPTS}
-    assert sorted(preloaded) == sorted(modules - {"js/early.js", "js/types.js"})
+    preloaded = re.findall(r'<link rel="modulepreload" fetchpriority="low" href="([^"]+)">', html)
+    modules = {str(path.relative_to(PAGE)) for path in SCRIPTS} - {"js/early.js", "js/types.js"}
+    assert sorted(preloaded) == sorted(name for name in modules if not name.startswith(ON_DEMAND))
 
 
 def test_every_file_is_used_and_every_reference_exists() -> None:
@@ -106,4 +108,6 @@ def test_every_file_is_used_and_every_reference_exists() -> None:
             types = re.findall(r'@import .* from "(\.[^"]+)"', path.read_text())
             types += re.findall(r'import\("(\.[^"]+)"\)', path.read_text())
             waiting += [(path.parent / name).resolve() for name in [*names, *types]]
+            styles = re.findall(r'rel: "stylesheet", href: "([^"]+)"', path.read_text())
+            waiting += [PAGE / name for name in styles]
     assert reached == {path.resolve() for path in [*FILES, *LIBRARIES]}

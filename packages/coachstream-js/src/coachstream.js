@@ -26,6 +26,9 @@
 const RECONNECT = Object.freeze({ silenceMs: 45_000, backoffMs: 500, maxBackoffMs: 10_000, giveUpAfterMs: 60_000 });
 /** Statuses of proxies and gateways after which a retry may succeed. */
 const TRANSIENT = new Set([408, 425, 429, 500, 502, 503, 504]);
+/** How often a wait looks at the clocks, and how late it must be for the device to have slept: no page is busy for so long. */
+const LOOK_MS = 5_000;
+const ASLEEP_MS = 15_000;
 const EVENT_STREAM = "text/event-stream";
 const JSON_TYPE = "application/json";
 
@@ -498,11 +501,15 @@ class Reply {
   async #pause() {
     const { backoffMs, maxBackoffMs } = this.#reconnect;
     const longest = Math.min(maxBackoffMs, backoffMs * 2 ** (this.#failures - 1));
+    const pauseMs = longest * (0.5 + Math.random() / 2);
     const { promise, resolve } = deferred();
-    const timer = setTimeout(resolve, longest * (0.5 + Math.random() / 2), null);
+    const watch = new Stopwatch();
+    const timer = setTimeout(resolve, pauseMs, null);
     this.#endPause = () => resolve(null);
     await promise;
     clearTimeout(timer);
+    // Asleep, it could not connect.
+    if (watch.hasSlept(pauseMs)) this.#progress();
   }
 
   /** Resets the backoff, as a reader is back. @param {unknown} [cut] why the connection must be closed, if it must */
@@ -513,10 +520,28 @@ class Reply {
   }
 }
 
-/** One connection, and what closes it early: silence, the caller, or a change of the network. */
+/**
+ * Measures time, also that in which the device sleeps: timers, and in some browsers `performance.now()`, stand still then.
+ * The wall clock does not, but may be set: back, which is not noticed; or ahead, which looks like sleep.
+ */
+class Stopwatch {
+  #monotonic = performance.now();
+  #wall = Date.now();
+
+  get elapsedMs() {
+    return Math.max(performance.now() - this.#monotonic, Date.now() - this.#wall);
+  }
+
+  /** Whether the device has slept in a wait that was to be as long as this. @param {number} waitMs */
+  hasSlept(waitMs) {
+    return this.elapsedMs - waitMs > ASLEEP_MS;
+  }
+}
+
+/** One connection, and what closes it early: silence, sleep, the caller, or a change of the network. */
 class Connection {
   #silenceMs;
-  #heardAt = performance.now();
+  #heard = new Stopwatch();
   #controller = new AbortController();
   /** @type {Promise<never>} */
   #cut;
@@ -535,7 +560,7 @@ class Connection {
   }
 
   get quietMs() {
-    return performance.now() - this.#heardAt;
+    return this.#heard.elapsedMs;
   }
 
   /** @param {unknown} reason */
@@ -552,12 +577,26 @@ class Connection {
    * @returns {Promise<T>}
    */
   async wait(promise) {
-    const timer = setTimeout(() => this.cut(new Interruption("nothing arrived any more")), this.#silenceMs);
+    const silence = new Stopwatch();
+    /** @type {ReturnType<typeof setTimeout>|undefined} */
+    let timer;
+    const lookLater = () => {
+      const watch = new Stopwatch();
+      const waitMs = Math.min(LOOK_MS, this.#silenceMs - silence.elapsedMs);
+      timer = setTimeout(() => {
+        // The timers of a hidden page are late, too; a reader who comes back to it has the connection looked at.
+        const hasSlept = watch.hasSlept(waitMs) && !globalThis.document?.hidden;
+        if (hasSlept) this.cut(new Interruption("the device has slept", { isWelcome: true }));
+        else if (silence.elapsedMs >= this.#silenceMs) this.cut(new Interruption("nothing arrived any more"));
+        else lookLater();
+      }, waitMs);
+    };
+    lookLater();
     try {
       return await Promise.race([promise, this.#cut]);
     } finally {
       clearTimeout(timer);
-      this.#heardAt = performance.now();
+      this.#heard = new Stopwatch();
     }
   }
 }

@@ -77,8 +77,12 @@ def test_the_page_comes_with_its_type_and_a_strict_policy(http: httpx.Client) ->
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
-    assert page.headers["x-content-type-options"] == "nosniff"
-    assert http.get("/js/main.js").headers["content-type"] == "text/javascript; charset=utf-8"
+    assert page.headers["referrer-policy"] == "no-referrer"
+    script = http.get("/js/main.js")
+    assert script.headers["content-type"] == "text/javascript; charset=utf-8"
+    for response in (page, script):
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["cross-origin-resource-policy"] == "same-origin"
     assert http.get("/index.html").text == page.text
 
 
@@ -90,7 +94,7 @@ def test_a_file_that_the_browser_has_is_not_sent_again_until_it_changes(
     known = {"if-none-match": first.headers["etag"]}
     not_modified = http.get("/js/main.js", headers=known)
     assert not_modified.status_code == 304
-    for name in ("etag", "cache-control", "content-security-policy"):
+    for name in ("etag", "cache-control", "cross-origin-resource-policy"):
         assert not_modified.headers[name] == first.headers[name]
     (folder / "js" / "main.js").write_text("export { x };")
     assert http.get("/js/main.js", headers=known).text == "export { x };"

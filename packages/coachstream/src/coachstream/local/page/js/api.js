@@ -15,10 +15,19 @@ const SESSION_URL = "/local/session";
 const RENEW_BEFORE_MS = 60_000;
 /** The functions respond in well under a second; a cold start takes a few. */
 const JSON_TIMEOUT_MS = 30_000;
+/** A deletion takes as long as its function may run; on Lambda, that is at most this. */
+const DELETION_TIMEOUT_MS = 900_000;
 /** The end of a conversation, which fills a tall screen; and what comes above it at once as the reader scrolls up. */
 const FIRST_PAGE = 40;
 const NEXT_PAGE = 20;
 const JSON_TYPE = "application/json";
+
+/**
+ * @typedef {object} RequestOptions
+ * @property {object} [body]
+ * @property {AbortSignal} [signal]
+ * @property {number|null} [timeoutMs] `null` for none
+ */
 
 export class Api {
   /** @type {Session} */
@@ -47,7 +56,7 @@ export class Api {
 
   /** @param {string} coachId @param {string|null} title @returns {Promise<Conversation>} */
   async createConversation(coachId, title) {
-    const { conversation } = await this.#json("POST", this.#conversations(coachId), { title });
+    const { conversation } = await this.#json("POST", this.#conversations(coachId), { body: { title } });
     return conversationFrom(conversation, coachId);
   }
 
@@ -73,22 +82,42 @@ export class Api {
    *
    * @param {string} coachId
    * @param {string} conversationId
+   * @param {AbortSignal} [signal]
    * @returns {Promise<{raw: object, messages: Message[]}>} messages, oldest first
    */
-  async getConversation(coachId, conversationId) {
-    const { conversation } = await this.#json("GET", this.#conversations(coachId, conversationId));
+  async getConversation(coachId, conversationId, signal) {
+    const { conversation } = await this.#json("GET", this.#conversations(coachId, conversationId), { signal });
     if (!Array.isArray(conversation?.messages)) throw Failure.unreadable();
     return { raw: conversation, messages: conversation.messages.map(messageFrom) };
   }
 
   /** @param {string} coachId @param {string} conversationId @param {string} title */
   async renameConversation(coachId, conversationId, title) {
-    await this.#json("PUT", this.#conversations(coachId, conversationId), { title });
+    await this.#json("PUT", this.#conversations(coachId, conversationId), { body: { title } });
   }
 
   /** @param {string} coachId @param {string} conversationId */
   async deleteConversation(coachId, conversationId) {
     await this.#json("DELETE", this.#conversations(coachId, conversationId));
+  }
+
+  /**
+   * Everything that is stored about the user, as JSON lines (`docs/how-to/export-and-delete-a-users-data.md`).
+   *
+   * @param {string|null} after the cursor of a page; `null` for the beginning
+   * @param {AbortSignal} signal
+   * @returns {Promise<Response>} whose body is still to be read
+   */
+  async openExport(after, signal) {
+    const query = after === null ? "" : `?${new URLSearchParams({ after })}`;
+    const response = await this.#send("GET", `${this.#user("export")}${query}`, { signal, timeoutMs: null });
+    if (!response.ok) throw Failure.fromResponse(response.status, await jsonOrNull(response));
+    return response;
+  }
+
+  /** Deletes as much of it as there is time for. @returns {Promise<any>} the report, as the service sends it */
+  async deleteUserData() {
+    return this.#json("DELETE", this.#user("data"), { timeoutMs: DELETION_TIMEOUT_MS });
   }
 
   /**
@@ -117,9 +146,14 @@ export class Api {
     return this.#session.conversationsUrl + this.#path(coachId, conversationId);
   }
 
-  /** @param {string} method @param {string} url @param {object} [body] @returns {Promise<any>} */
-  async #json(method, url, body) {
-    const response = await this.#send(method, url, body);
+  /** @param {"export"|"data"} resource */
+  #user(resource) {
+    return `${this.#session.conversationsUrl}users/${encodeURIComponent(this.#session.userId)}/${resource}`;
+  }
+
+  /** @param {string} method @param {string} url @param {RequestOptions} [options] @returns {Promise<any>} */
+  async #json(method, url, options) {
+    const response = await this.#send(method, url, options);
     const decoded = await jsonOrNull(response);
     if (!response.ok) throw Failure.fromResponse(response.status, decoded);
     if (decoded === null) throw Failure.unreadable();
@@ -129,15 +163,16 @@ export class Api {
   /**
    * @param {string} method
    * @param {string} url
-   * @param {object|undefined} body
+   * @param {RequestOptions} [options]
    * @param {{fresh: boolean}} [need] of the token
    * @returns {Promise<Response>}
    */
-  async #send(method, url, body, need = { fresh: false }) {
+  async #send(method, url, options = {}, need = { fresh: false }) {
+    const { body, timeoutMs = JSON_TIMEOUT_MS } = options;
     /** @type {Record<string, string>} */
     const headers = { Authorization: `Bearer ${await this.#token(need)}`, Accept: JSON_TYPE };
     if (body) headers["Content-Type"] = JSON_TYPE;
-    const signal = AbortSignal.timeout(JSON_TIMEOUT_MS);
+    const signal = anyOf(options.signal, timeoutMs === null ? undefined : AbortSignal.timeout(timeoutMs));
     let response;
     try {
       response = await fetch(url, { method, headers, body: body && JSON.stringify(body), cache: "no-store", signal });
@@ -146,7 +181,7 @@ export class Api {
     }
     if (response.status !== 401 || need.fresh) return response;
     await response.body?.cancel();
-    return this.#send(method, url, body, { fresh: true });
+    return this.#send(method, url, options, { fresh: true });
   }
 
   /** @param {{fresh: boolean}} need @returns {Promise<string>} */
@@ -155,6 +190,17 @@ export class Api {
     if (fresh || isEnding) this.#session = await fetchSession();
     return this.#session.token;
   }
+}
+
+/**
+ * A browser that cannot combine two (Safari before 17.4) finishes a request that nobody waits for.
+ *
+ * @param {AbortSignal} [signal]
+ * @param {AbortSignal} [timeout]
+ */
+function anyOf(signal, timeout) {
+  if (signal && timeout) return "any" in AbortSignal ? AbortSignal.any([signal, timeout]) : timeout;
+  return signal ?? timeout;
 }
 
 /** @returns {Promise<Session>} */

@@ -16,9 +16,9 @@
  * @import {Coach, Conversation} from "./types.js"
  * @import {OtherTabs} from "./other-tabs.js"
  */
-import { join, newClientMessageId, resume, start } from "./coachstream.js";
+import { join, newClientMessageId, start } from "./coachstream.js";
 import { Failure } from "./failure.js";
-import { keepMeasured } from "./measured.js";
+import { forgetMeasured, keepMeasured } from "./measured.js";
 import { Thread } from "./thread.js";
 import { afterEvent, beginTurn, failTurn, isBusy, retryTurn, stopTurn } from "./turn.js";
 import { DEFAULT_TITLE, matchesIn, messageFrom } from "./wire.js";
@@ -189,25 +189,6 @@ export class Chat extends EventTarget {
     if (message && this.thread === thread) this.dispatchEvent(new CustomEvent("revealed", { detail: message.viewKey }));
   }
 
-  /** Reads every reply over a new connection: the device has slept, and the old ones may be dead without a sign. */
-  async wake() {
-    for (const [thread, { reply }] of [...this.#readings]) {
-      if (!reply || thread.turn?.isStopping) continue;
-      const { coachId, conversationId } = thread;
-      const { runId, lastEventId: after, text } = reply;
-      if (runId !== null && conversationId !== null) {
-        void this.#read(thread, async (signal) =>
-          resume({ ...this.#api.replies(coachId, conversationId), runId, after, text, signal }),
-        );
-      } else if (thread.turn?.sentAt === null) {
-        void this.#watch(thread);
-      } else {
-        void this.#ask(thread);
-      }
-    }
-    await this.refresh();
-  }
-
   /**
    * Sends a message in the conversation on view.
    * @param {string} text
@@ -287,6 +268,18 @@ export class Chat extends EventTarget {
     this.#emit("conversations");
     this.#tabs.tell({ coachId, conversationId });
     return true;
+  }
+
+  /** Forgets everything that was on this page: the user has deleted it. The page then begins again. */
+  async startOver() {
+    const { coachId } = this.thread;
+    for (const thread of [...this.#readings.keys()]) this.#abort(thread);
+    this.#threads.clear();
+    this.#lists.clear();
+    this.#provisionalTitles.clear();
+    forgetMeasured();
+    for (const coach of this.coaches) this.#tabs.tell({ coachId: coach.coachId, conversationId: null });
+    await this.open(coachId, null);
   }
 
   /** Sends the message of the thread's turn, and reads the reply. @param {Thread} thread */

@@ -53,6 +53,17 @@ export class Failure extends Error {
     return new Failure("unreadable", "The server sent a response that this page does not understand.", { cause });
   }
 
+  /** An export has not all the records that it should have. */
+  static incompleteExport() {
+    return new Failure("incomplete_export", "The export is incomplete. Please start it again.", { retryable: false });
+  }
+
+  /** A deletion makes no progress. @param {boolean} isIndexUnreachable what stays is the semantic search's */
+  static incompleteDeletion(isIndexUnreachable) {
+    const what = isIndexUnreachable ? "What the search has indexed of you" : "Something";
+    return new Failure("incomplete_deletion", `${what} could not be deleted yet. Please go on later.`);
+  }
+
   /** A stored message has no reply, and none is on its way. @param {boolean} retryable */
   static unanswered(retryable) {
     return new Failure("unanswered", "This message got no reply.", { retryable });

@@ -5,9 +5,9 @@ import { Api } from "./api.js";
 import { Chat } from "./chat.js";
 import { Failure, NotSignedIn } from "./failure.js";
 import { OtherTabs } from "./other-tabs.js";
+import { forgetAllBut } from "./remembered.js";
 import { hashFor, parseRoute } from "./route.js";
 import { Search } from "./search.js";
-import { watchSleep } from "./sleep.js";
 import { announceReplies } from "./view/announcer.js";
 import { Autoscroll } from "./view/autoscroll.js";
 import { Composer } from "./view/composer.js";
@@ -21,6 +21,7 @@ import { themeToggle } from "./view/theme-toggle.js";
 import { ThreadView } from "./view/thread-view.js";
 import { showNotices } from "./view/toast.js";
 import { TopBar } from "./view/top-bar.js";
+import { userDataButton } from "./view/user-data-button.js";
 import { fitAboveKeyboard } from "./view/viewport.js";
 
 /** @param {Api} api */
@@ -45,6 +46,12 @@ async function start(api) {
 
   new SearchBox(chat, new Search(api), { onChosen: () => drawer.close() });
   exportDialog(chat, api);
+  userDataButton(api, () => {
+    forgetAllBut(["theme"]);
+    history.replaceState(null, "", hashFor(chat.thread.coachId));
+    void chat.startOver();
+  });
+  if (new URLSearchParams(location.search).has("inspect")) (await import("./inspect/panel.js")).openPanel(chat);
 
   // A touch screen would open its keyboard over what the person wants to read.
   const focusComposer = () => {
@@ -61,7 +68,8 @@ async function start(api) {
     void chat.open(route.coachId, route.conversationId);
     focusComposer();
   });
-  watchSleep(() => void chat.wake());
+  // What is stored may have changed while the page was away, or the device asleep.
+  addEventListener("online", () => void chat.refresh());
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) void chat.refresh();
   });

@@ -26,6 +26,12 @@ export function keepMeasured(id, measured) {
   remember(NAME, JSON.stringify([...entries]));
 }
 
+/** Forgets them all. */
+export function forgetMeasured() {
+  known = null;
+  remember(NAME, null);
+}
+
 function all() {
   if (known === null) {
     try {

@@ -14,6 +14,18 @@ export function recall(name) {
   }
 }
 
+/** Forgets everything but what these names stand for. @param {readonly string[]} names */
+export function forgetAllBut(names) {
+  try {
+    const kept = new Set(names.map((name) => PREFIX + name));
+    for (const key of Object.keys(localStorage)) {
+      if (key.startsWith(PREFIX) && !kept.has(key)) localStorage.removeItem(key);
+    }
+  } catch {
+    // Nothing was remembered, then.
+  }
+}
+
 /** @param {string} name @param {string|null} value `null` forgets it */
 export function remember(name, value) {
   try {

@@ -1,6 +1,6 @@
 /**
- * Finds conversations by their titles and messages. The service has no search: conversations are read one by one, the
- * latest first, and kept until they change.
+ * Finds conversations by their titles and messages. The service has no search, as DynamoDB has none: conversations are
+ * read, the latest first, a few at a time.
  *
  * @import {Api} from "./api.js"
  * @import {Conversation, Message} from "./types.js"
@@ -17,9 +17,15 @@ export const MOST_FOUND = 100;
 const BEFORE_CHARACTERS = 30;
 const AFTER_CHARACTERS = 80;
 
+/** So many conversations are read for a search, the latest first. */
+export const MOST_SEARCHED = 200;
+/** So many are read at a time, and remembered until they change. */
+const AT_A_TIME = 4;
+const REMEMBERED = 100;
+
 export class Search {
   #api;
-  /** @type {Map<string, {lastActivity: number, messages: Message[]}>} */
+  /** The latest to be read are the last. @type {Map<string, {lastActivity: number, messages: Message[]}>} */
   #read = new Map();
 
   /** @param {Api} api */
@@ -40,22 +46,33 @@ export class Search {
       const excerpt = excerptOf(conversation.title, words);
       if (excerpt) yield { conversation, message: null, excerpt };
     }
-    for (const conversation of conversations) {
+    const searched = conversations.slice(0, MOST_SEARCHED);
+    /** @type {Promise<Message[]>[]} */
+    const reading = [];
+    for (const [index, conversation] of searched.entries()) {
+      for (const next of searched.slice(index + reading.length, index + AT_A_TIME)) {
+        const messages = this.#messagesOf(next, signal);
+        messages.catch(() => {}); // it is awaited when it is its turn
+        reading.push(messages);
+      }
+      const messages = await reading.shift();
       if (signal.aborted) return;
-      for (const message of (await this.#messagesOf(conversation)).toReversed()) {
+      for (const message of messages?.toReversed() ?? []) {
         const excerpt = excerptOf(message.content, words);
         if (excerpt) yield { conversation, message, excerpt };
       }
     }
   }
 
-  /** @param {Conversation} conversation @returns {Promise<Message[]>} */
-  async #messagesOf({ coachId, conversationId, lastActivity }) {
+  /** @param {Conversation} conversation @param {AbortSignal} signal @returns {Promise<Message[]>} */
+  async #messagesOf({ coachId, conversationId, lastActivity }, signal) {
     const known = this.#read.get(conversationId);
     if (known?.lastActivity === lastActivity.getTime()) return known.messages;
     try {
-      const { messages } = await this.#api.getConversation(coachId, conversationId);
+      const { messages } = await this.#api.getConversation(coachId, conversationId, signal);
+      this.#read.delete(conversationId);
       this.#read.set(conversationId, { lastActivity: lastActivity.getTime(), messages });
+      for (const oldest of [...this.#read.keys()].slice(0, -REMEMBERED)) this.#read.delete(oldest);
       return messages;
     } catch (error) {
       if (Failure.from(error).code === "CONVERSATION_NOT_FOUND") return [];

@@ -6,7 +6,8 @@
  * @import {Message} from "../types.js"
  */
 import { Failure } from "../failure.js";
-import { byId, element } from "./dom.js";
+import { byId } from "./dom.js";
+import { save } from "./download.js";
 
 const TITLE_CHARACTERS = 60;
 
@@ -49,8 +50,5 @@ function asMarkdown(title, coach, messages) {
 /** @param {string} title @param {string} ending @param {string} type @param {string} text */
 function download(title, ending, type, text) {
   const name = title.replace(/[^\p{L}\p{N}]+/gu, "-").replace(/^-|-$/g, "").slice(0, TITLE_CHARACTERS);
-  const href = URL.createObjectURL(new Blob([text], { type }));
-  element("a", { href, download: `${name || "conversation"}.${ending}` }).click();
-  // The browser has begun to read it by then.
-  setTimeout(() => URL.revokeObjectURL(href), 60_000);
+  save(`${name || "conversation"}.${ending}`, new Blob([text], { type }));
 }

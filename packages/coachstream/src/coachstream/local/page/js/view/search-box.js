@@ -6,7 +6,7 @@
  */
 import { Failure } from "../failure.js";
 import { hashFor } from "../route.js";
-import { MOST_FOUND } from "../search.js";
+import { MOST_FOUND, MOST_SEARCHED } from "../search.js";
 import { dayName } from "../times.js";
 import { byId, element } from "./dom.js";
 
@@ -73,7 +73,9 @@ export class SearchBox {
         if (count === MOST_FOUND) break;
       }
       const said = count === 0 ? "Nothing found." : count < MOST_FOUND ? `${count} found.` : `The newest ${count} found.`;
-      if (!signal.aborted) this.#status.textContent = said;
+      const isPart = count < MOST_FOUND && this.#chat.list.conversations.length > MOST_SEARCHED;
+      const where = isPart ? ` Only the messages of the latest ${MOST_SEARCHED} conversations were searched.` : "";
+      if (!signal.aborted) this.#status.textContent = said + where;
     } catch (error) {
       if (!signal.aborted) this.#status.textContent = Failure.from(error).sentence;
     }

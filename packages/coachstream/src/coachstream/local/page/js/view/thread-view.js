@@ -9,6 +9,7 @@ import { dayName } from "../times.js";
 import { avatar } from "./avatar.js";
 import { byId, element, icon } from "./dom.js";
 import { MessageView } from "./message-view.js";
+import { Stretches } from "./stretches.js";
 import { welcome } from "./welcome.js";
 
 /** How far from the beginning of what is loaded the messages before it are fetched: a few screens. */
@@ -18,6 +19,7 @@ export class ThreadView {
   #chat;
   #main = byId("main", HTMLElement);
   #container = byId("thread", HTMLElement);
+  #stretches = new Stretches(this.#container);
   #scroller;
   #nearBeginning;
   /** @type {Map<string, MessageView>} */
@@ -25,7 +27,7 @@ export class ThreadView {
   /** @type {Map<string, HTMLElement>} */
   #days = new Map();
   #frame = 0;
-  /** What the container holds, in order. @type {HTMLElement[]} */
+  /** What is shown, in order. @type {HTMLElement[]} */
   #nodes = [];
   /** Key of the first message that is shown. */
   #firstKey = "";
@@ -131,7 +133,8 @@ export class ThreadView {
   /** @param {Entry[]} entries */
   #showEntries(entries) {
     /** @type {HTMLElement[]} */
-    const nodes = this.#chat.thread.hasOlder ? [this.#older] : [];
+    const nodes = [];
+    const first = this.#chat.thread.hasOlder ? [this.#older] : [];
     const keys = new Set();
     let day = "";
     for (const entry of entries) {
@@ -145,18 +148,11 @@ export class ThreadView {
       keys.add(entry.key);
       nodes.push(view.node);
     }
-    if (nodes.length === this.#nodes.length && nodes.every((node, index) => node === this.#nodes[index])) return;
-    this.#nodes = nodes;
+    const all = [...first, ...nodes];
+    if (all.length === this.#nodes.length && all.every((node, index) => node === this.#nodes[index])) return;
+    this.#nodes = all;
     for (const key of this.#messages.keys()) if (!keys.has(key)) this.#messages.delete(key);
-    // Nodes that stay are not touched: moving one would lose its focus and start its entrance again.
-    const wanted = new Set(nodes);
-    for (const child of [...this.#container.children]) {
-      if (!(child instanceof HTMLElement) || !wanted.has(child)) child.remove();
-    }
-    nodes.forEach((node, index) => {
-      const there = this.#container.children[index];
-      if (there !== node) this.#container.insertBefore(node, there ?? null);
-    });
+    this.#stretches.show(first, nodes);
   }
 
   /** @param {Entry} entry */
