@@ -6,10 +6,12 @@ the end of a run. The item says where to look instead, and errs on the safe side
 - `open`: the conversations that may have an unfinished run, a set. A conversation in which a run begins has
   none, so it needs one place however often it is used. If the set is full, the store looks at the unfinished
   run of each conversation and at the lease in its log, and takes out the conversations whose run is over.
+- `late`: the conversations that were taken out with an unfinished run, because its lease was over, a set.
+  Such a run may go on: its tokens count, and it holds a place again once it has renewed its lease.
 - `turns<minute>`: the runs that began in a minute, counted from 1970. A claim removes some earlier counts.
 - The tokens of a run are added to the conversation's `coachTurn` item, which the end of a run writes anyway:
-  `tokens<day>`. The user's total is their sum over the open conversations, plus `settledTokens` (of
-  `settledDay`), what conversations had that were taken out. A turn reads it while the model writes. If the
+  `tokens<day>`. The user's total is their sum over the open and late conversations, plus `settledTokens` (of
+  `settledDay`), what conversations had that are neither. A turn reads it while the model writes. If the
   day's tokens are used up, its end stores the total: `knownTokens` (of `knownDay`) refuses the next claim.
 - `claims` counts the runs that began, for optimistic concurrency.
 - `maxConcurrentRuns`, `maxTurnsPerMinute`, `maxTokensPerDay`: the user's own limits, written by operators.
@@ -45,6 +47,9 @@ from coachstream.storage.dynamodb.table_client import TableClient, TransactionCa
 MOST_OLD_MINUTES = 8
 """The counts of earlier minutes that may pile up before a turn removes them, for one write unit."""
 
+MOST_LATE = MOST_PLACES
+"""The late conversations that are kept, the newest ones: each is read with the open ones."""
+
 REMOVED_WINDOWS = range(2, 7)
 """The earlier windows that each write removes. The last one may be the current one of a clock behind."""
 
@@ -56,10 +61,11 @@ _SPENT = re.compile(r"tokens[0-9]+")
 
 
 class _Open(msgspec.Struct, frozen=True):
-    """An open conversation: its tokens of the day, and whether it holds a place."""
+    """An open or late conversation: its tokens of the day, its run, and whether that holds a place."""
 
     conversation_id: str
     tokens: int
+    has_run: bool
     holds_a_place: bool
 
 
@@ -87,10 +93,9 @@ class Quotas:
         known.check()  # without a read, if turns or tokens are used up
         found = await self._open(key.user_id, item, at, reads_leases=True)
         _with(known, item, found, at).check()
-        over = [each for each in found if not each.holds_a_place]
         writes: dict[str, Write] = {"quota": _settling(key.user_id, item, found, at)}
-        for each in over:
-            if each.tokens:
+        for each in found:
+            if each.tokens and not each.has_run:
                 spent = _spent_name(day_of(at))
                 writes[f"tokens of {each.conversation_id}"] = Update(
                     unfinished_run_key(msgspec.structs.replace(key, conversation_id=each.conversation_id)),
@@ -134,13 +139,15 @@ class Quotas:
             key = ConversationKey(user_id, "", conversation_id)
             turn = await self._table.get(unfinished_run_key(key)) or {}
             run_id = as_text(turn.get("runId"))
-            takes_place = bool(run_id)
+            takes_place = bool(run_id) and conversation_id in open_ones
             if run_id and reads_leases:
                 key = ConversationKey(user_id, as_text(turn.get("coachId")), conversation_id)
                 takes_place = holds_a_place(await self._logs.last(key, run_id), at)
-            return _Open(conversation_id, as_count(turn.get(_spent_name(day_of(at)))), takes_place)
+            tokens = as_count(turn.get(_spent_name(day_of(at))))
+            return _Open(conversation_id, tokens, bool(run_id), takes_place)
 
-        return await asyncio.gather(*map(look, _open_in(item)))
+        open_ones = _conversations_in(item, "open")
+        return await asyncio.gather(*map(look, sorted(open_ones | _conversations_in(item, "late"))))
 
 
 def taking(key: ConversationKey, limits: QuotaLimits, at: int) -> Update:
@@ -239,7 +246,9 @@ def _settled_in(item: Item, at: int) -> int:
 def _settling(user_id: str, item: Item, found: list[_Open], at: int) -> Update:
     """The write that takes those conversations out whose run is over, unless a run has begun since."""
     kept = {each.conversation_id for each in found if each.holds_a_place}
-    settled = _settled_in(item, at) + sum(each.tokens for each in found if not each.holds_a_place)
+    late = {each.conversation_id for each in found if each.has_run} - kept
+    late = set(sorted(late)[-MOST_LATE:])  # an id begins with a time
+    settled = _settled_in(item, at) + sum(each.tokens for each in found if not each.has_run)
     values: dict[str, object] = {
         ":claims": as_count(item.get("claims")),
         ":one": 1,
@@ -248,19 +257,20 @@ def _settling(user_id: str, item: Item, found: list[_Open], at: int) -> Update:
     }
     change = "SET #settledDay = :day, #settledTokens = :settled"
     removed = _old_minutes(item, at)
-    if kept:
-        change += ", #open = :open"
-        values[":open"] = kept
-    else:
-        removed.append("open")
+    for name, conversations in (("open", kept), ("late", late)):
+        if conversations:
+            change += f", #{name} = :{name}"
+            values[f":{name}"] = conversations
+        else:
+            removed.append(name)
     if removed:
         change += f" REMOVE {_names(removed)}"
     return Update(quota_key(user_id), f"{change} ADD #claims :one", "#claims = :claims", values)
 
 
-def _open_in(item: Item) -> list[str]:
-    found = item.get("open")
-    return sorted(found) if isinstance(found, frozenset) else []
+def _conversations_in(item: Item, name: str) -> frozenset[str]:
+    found = item.get(name)
+    return found if isinstance(found, frozenset) else frozenset()
 
 
 def _old_minutes(item: Item, at: int, *, at_least: int = 1) -> list[str]:
