@@ -13,7 +13,8 @@ the end of a run. The item says where to look instead, and errs on the safe side
   `tokens<day>`. The user's total is their sum over the open and late conversations, plus `settledTokens` (of
   `settledDay`), what conversations had that are neither. A turn reads it while the model writes. If the
   day's tokens are used up, its end stores the total: `knownTokens` (of `knownDay`) refuses the next claim.
-- `claims` counts the runs that began, for optimistic concurrency.
+- `claims` counts the runs that began, for optimistic concurrency. A refusal for want of places is certain
+  only if it has not changed while they were counted.
 - `maxConcurrentRuns`, `maxTurnsPerMinute`, `maxTokensPerDay`: the user's own limits, written by operators.
 """
 
@@ -25,6 +26,7 @@ from contextlib import suppress
 
 import msgspec
 
+from coachstream.conversation.errors import QuotaExceeded
 from coachstream.conversation.model import ConversationKey
 from coachstream.conversation.prompt.records import as_count, as_text
 from coachstream.conversation.quotas import (
@@ -92,7 +94,12 @@ class Quotas:
         known = _use_in(item, limits, at)
         known.check()  # without a read, if turns or tokens are used up
         found = await self._open(key.user_id, item, at, reads_leases=True)
-        _with(known, item, found, at).check()
+        try:
+            _with(known, item, found, at).check()
+        except QuotaExceeded:
+            if await self._has_claimed_since(key.user_id, item):
+                return  # a run that ended and one that began since may both have been counted
+            raise
         writes: dict[str, Write] = {"quota": _settling(key.user_id, item, found, at)}
         for each in found:
             if each.tokens and not each.has_run:
@@ -133,6 +140,10 @@ class Quotas:
             changes.append(f"REMOVE {_names(removed)}")
         values = {f":{name}": value for name, value in kept.items()}
         await self._table.change(Update(quota_key(user_id), " ".join(changes), values=values))
+
+    async def _has_claimed_since(self, user_id: str, item: Item) -> bool:
+        now = await self._table.get(quota_key(user_id), only="#claims") or {}
+        return as_count(now.get("claims")) != as_count(item.get("claims"))
 
     async def _open(self, user_id: str, item: Item, at: int, *, reads_leases: bool) -> list[_Open]:
         async def look(conversation_id: str) -> _Open:
