@@ -27,17 +27,19 @@ APPLICATION = """
 import { join, resume, ServiceError, start, stop, type Reply } from "./coachstream.js";
 
 const conversation = { conversationUrl: "/c", token: async () => "t" };
-const reply: Reply = start({ ...conversation, message: "How was my week?", transport: "eventsource" });
+const question = { ...conversation, message: "How was my week?", policy: "enqueue" } as const;
+const reply: Reply = start({ ...question, transport: "eventsource" });
 let text: string = "";
 for await (const event of reply) {
   if (event.type === "text") text = event.text;
+  if (event.type === "queued") console.log(event.position, event.runId);
   if (event.type === "contextual") console.log(event.stage, event.content);
   if (event.type === "guardrail_warning") console.log(event.message);
   if (event.type === "complete") console.log(event.quotas?.map(({ quota, remaining }) => [quota, remaining]));
   if (event.type === "connection" && event.state === "reconnecting") console.log(event.failures);
   if (event.type === "complete") text = event.aiMessage.content + event.stopReason;
 }
-const outcome: "stopping" | "finished" = await reply.stop();
+const outcome: "stopping" | "withdrawn" | "finished" = await reply.stop();
 if (reply.runId !== null) {
   await stop({ ...conversation, runId: reply.runId });
   resume({ ...conversation, runId: reply.runId, after: reply.lastEventId, text });

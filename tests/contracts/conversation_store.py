@@ -18,6 +18,7 @@ from coachstream.conversation.model import ConversationChange, ConversationKey
 from contracts.context_store import ContextStoreContract
 from contracts.memory_store import MemoryStoreContract
 from contracts.quotas import QuotaContract
+from contracts.run_queue import RunQueueContract
 from contracts.run_store import RunStoreContract
 from contracts.store_records import (
     AMPLE_CHARS,
@@ -55,7 +56,12 @@ __all__ = [
 
 
 class ConversationStoreContract(
-    RunStoreContract, QuotaContract, ContextStoreContract, MemoryStoreContract, UserDataContract
+    RunStoreContract,
+    RunQueueContract,
+    QuotaContract,
+    ContextStoreContract,
+    MemoryStoreContract,
+    UserDataContract,
 ):
     """Conversations, plus the contracts of all other ports, because one store implements them all."""
 

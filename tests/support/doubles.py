@@ -14,9 +14,10 @@ from coachstream.conversation.errors import (
     CoachStreamError,
     ConversationNotFound,
     InvalidCursor,
+    MessageWithdrawn,
     RunNotFound,
 )
-from coachstream.conversation.ids import first_message_id, id_after
+from coachstream.conversation.ids import first_message_id, id_after, moment_of, time_in
 from coachstream.conversation.model import (
     Conversation,
     ConversationChange,
@@ -34,7 +35,9 @@ from coachstream.conversation.ports import (
     ModelEvent,
     ModelStop,
     NewSummary,
+    QueueIsFull,
     RunBegun,
+    RunQueued,
     TextDelta,
 )
 from coachstream.conversation.prompt.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
@@ -56,10 +59,11 @@ from coachstream.conversation.quotas import (
     minute_of,
 )
 from coachstream.conversation.run_log import LogEntry
+from coachstream.conversation.run_queue import QueuedRun, RunQueue, place_behind
 from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.conversation.user_data import MEMORY, PAGE_RECORDS, RecordPage, UserRecord
 from coachstream.storage.idempotency import require_same_text
-from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
+from coachstream.storage.log_entries import as_begun, as_stored, is_repeated, opened_at
 from coachstream.storage.memory_ranking import most_important
 from coachstream.storage.summary_attributes import summary_attributes
 
@@ -102,6 +106,8 @@ class RememberedConversations:
         self._profiles: dict[str, UserProfile] = {}
         self._summaries: dict[ConversationKey, ConversationSummary] = {}
         self._unfinished: dict[ConversationKey, str] = {}
+        self._queues: defaultdict[ConversationKey, list[QueuedRun]] = defaultdict(list)
+        self._withdrawn: set[tuple[ConversationKey, str | None]] = set()
         self._own_limits: dict[str, OwnLimits] = {}
         self._turns: defaultdict[tuple[str, int], int] = defaultdict(int)
         self._tokens: defaultdict[tuple[str, int], int] = defaultdict(int)
@@ -185,6 +191,8 @@ class RememberedConversations:
         del self.conversations[key], self.messages[key]
         self._summaries.pop(key, None)
         self._unfinished.pop(key, None)
+        self._queues.pop(key, None)
+        self._withdrawn = {each for each in self._withdrawn if each[0] != key}
         for log in [log for log in self._logs if log[0] == key]:
             del self._logs[log]
 
@@ -204,8 +212,9 @@ class RememberedConversations:
         for reply in self.messages[key]:
             if known and reply.metadata.reply_to == known[0].id and not reply.is_interrupted:
                 return AlreadyAnswered(known[0], reply)
-        if key in self._unfinished:
-            return ConversationBusy(self._unfinished[key], known[0] if known else None)
+        queue = self._queue(key)
+        if queue.first_run_id is not None:
+            return ConversationBusy(queue.first_run_id, known[0] if known else None, queue.queued)
         if quotas.is_on:
             at = opened_at(opened)
             self._use(key.user_id, quotas, at).check()
@@ -222,15 +231,100 @@ class RememberedConversations:
     ) -> Message | None:
         self._begin()
         self._find(key)
-        if self._unfinished.get(key) != run_id:
+        if self._queue(key).first_run_id != run_id:
             return None
         known = self._known(key, user_message)
         for stored in known:
             require_same_text(stored, user_message)
-        return known[0] if known else self._save_new(key, user_message)
+        return known[0] if known else self._save_waiting(key, user_message)
+
+    async def enqueue_run(
+        self,
+        key: ConversationKey,
+        user_message: Message,
+        run_id: str,
+        *,
+        behind: str,
+        most: int,
+        time_zone: str | None = None,
+    ) -> RunQueued | QueueIsFull | None:
+        self._begin()
+        self._find(key)
+        known = self._known(key, user_message)
+        for stored in known:
+            require_same_text(stored, user_message)
+            found = self._queue(key).run_of(stored.id)
+            if found is not None:
+                return RunQueued(stored, found)
+        if self._queue(key).first_run_id != behind:
+            return None
+        if len(self._queues[key]) >= most:
+            return QueueIsFull()
+        at = self._newest_time(key) + 2
+        message = known[0] if known else self._save_waiting(key, user_message)
+        run = QueuedRun(run_id, message.id, at if known else time_in(message.id) or at, not known, time_zone)
+        self._queues[key].append(run)
+        return RunQueued(message, run)
+
+    async def begin_queued(
+        self, key: ConversationKey, run_id: str, opened: LogEntry, quotas: QuotaLimits = UNLIMITED
+    ) -> RunBegun | None:
+        self._begin()
+        self._find(key)
+        queue = self._queue(key)
+        if queue.run_id is not None or queue.position_of(run_id) != 1:
+            return None
+        if quotas.is_on:
+            at = opened_at(opened)
+            self._use(key.user_id, quotas, at).check()
+            self._turns[key.user_id, minute_of(at)] += 1
+        run = self._queues[key].pop(0)
+        self._unfinished[key] = run_id
+        self._logs[key, run_id] = {0: as_begun(opened, run)}
+        [message] = [message for message in self.messages[key] if message.id == run.user_message_id]
+        return RunBegun(message, run.is_first_attempt, run.at)
+
+    async def leave_queue(
+        self, key: ConversationKey, run_id: str, ended: LogEntry, *, is_withdrawn: bool
+    ) -> bool:
+        self._begin()
+        self._find(key)
+        position = self._queue(key).position_of(run_id)
+        if position is None:
+            return False
+        run = self._queues[key].pop(position - 1)
+        self._logs[key, run_id] = {ended.number: ended}
+        if is_withdrawn:
+            self._withdraw(key, run.user_message_id)
+        return True
+
+    def _withdraw(self, key: ConversationKey, message_id: str) -> None:
+        if any(message.metadata.reply_to == message_id for message in self.messages[key]):
+            return
+        [message] = [message for message in self.messages[key] if message.id == message_id]
+        self._withdrawn.add((key, message.metadata.client_message_id))
+        kept = [message for message in self.messages[key] if message.id != message_id]
+        self._replace_messages(key, kept, message)
+
+    async def read_queue(self, key: ConversationKey) -> RunQueue:
+        self._begin()
+        return self._queue(key)
+
+    def _queue(self, key: ConversationKey) -> RunQueue:
+        return RunQueue(self._unfinished.get(key), tuple(self._queues.get(key, ())))
+
+    def _newest_time(self, key: ConversationKey) -> int:
+        times = [time_in(message.id) or 0 for message in self.messages[key]]
+        return max([0, *times, *(run.at for run in self._queues[key])])
+
+    def _save_waiting(self, key: ConversationKey, message: Message) -> Message:
+        newest = first_message_id(moment_of(self._newest_time(key)))
+        return self._save_new(key, msgspec.structs.replace(message, id=place_behind(message.id, newest)))
 
     def _known(self, key: ConversationKey, user_message: Message) -> list[Message]:
         name = user_message.metadata.client_message_id
+        if name is not None and (key, name) in self._withdrawn:
+            raise MessageWithdrawn
         return [
             message
             for message in self.messages[key]

@@ -43,7 +43,7 @@ from coachstream.conversation.quotas import (
     day_of,
     minute_of,
 )
-from coachstream.conversation.run_log import LogEntry, Opened
+from coachstream.conversation.run_log import LogEntry, Opened, ending_of
 from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.request import TurnRequest
 from coachstream.conversation.turn.turn import run_opener, run_turn
@@ -201,12 +201,25 @@ class QuotaProcess(Process):
         opened: LogEntry,
         quotas: QuotaLimits = UNLIMITED,
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        return await self._begun(
+            key, of_run, opened, super().begin_run(key, user_message, of_run, opened, quotas)
+        )
+
+    async def begin_queued(
+        self, key: ConversationKey, of_run: str, opened: LogEntry, quotas: QuotaLimits = UNLIMITED
+    ) -> RunBegun | None:
+        return await self._begun(key, of_run, opened, super().begin_queued(key, of_run, opened, quotas))
+
+    async def _begun(self, key: ConversationKey, of_run: str, opened: LogEntry, beginning: Awaitable[T]) -> T:
+        """Await an attempt to begin a run, and keep its result."""
         assert isinstance(opened.content, Opened)
         run = KnownRun(key, opened.content.at, self, leased_until=opened.leased_until)
         held = [each for each in self._ledger.of(key.user_id) if each.may_hold_a_place(run.at)]
-        self._ledger.runs[of_run] = run
+        known = self._ledger.runs.get(of_run)
+        if known is None or known.has_begun is False:
+            self._ledger.runs[of_run] = run
         try:
-            result = await super().begin_run(key, user_message, of_run, opened, quotas)
+            result = await beginning
         except QuotaExceeded as error:
             run.has_begun = False
             self._ledger.check_refused(run, error, held)
@@ -216,6 +229,7 @@ class QuotaProcess(Process):
             raise
         run.has_begun = isinstance(result, RunBegun)
         if run.has_begun:
+            self._ledger.runs[of_run] = run
             self._ledger.check_begun(run)
         return result
 
@@ -234,12 +248,16 @@ class QuotaProcess(Process):
         spent: Spent | None = None,
     ) -> LogEntry | None:
         run = self._ledger.runs[of_run]
+        had_ended = run.has_ended
         if run.has_ended is False:
             run.has_ended = None
         if spent is not None and run.is_spent is False:
             run.spent, run.is_spent = spent, None
         there = await super().finish_run(key, of_run, ended, reply, spent)
-        run.has_ended = True
+        if there is None or ending_of(there) is not None:
+            run.has_ended = True
+        elif run.has_ended is None:
+            run.has_ended = had_ended  # a stop request has the number, and the run goes on
         if spent is not None and there is None:
             run.spent, run.is_spent = spent, True
         return there
@@ -400,7 +418,7 @@ class QuotaMachine(RuleBasedStateMachine):
         """As far as the outcomes of all calls are known."""
         if not hasattr(self, "keys"):
             return
-        assert self.ledger.wrongs == []
+        assert self.ledger.wrongs == [], self.ledger.wrongs
         at = milliseconds_of(WrongClock(self.loop, 0).now())
         for user in USERS:
             self.ledger.check_tokens(user, day_of(at))
@@ -416,7 +434,7 @@ class QuotaMachine(RuleBasedStateMachine):
                 for known in ((True,), (True, None))
             )
             assert certain <= use.turns <= possible
-        assert self.ledger.wrongs == []
+        assert self.ledger.wrongs == [], self.ledger.wrongs
         for client in self.clients:
             assert not isinstance(client.ending, Failed) or client.ending.code in EXPECTED, client.ending
 

@@ -1,8 +1,8 @@
 """Users, readers, crashes, clock changes and deletions in any order, checked against simple invariants.
 
-The machine sends and retries messages, reads replies, disconnects and reconnects, stops runs, deletes
-conversations, kills lease holders and lets leases expire. A dead lease holder is one whose store no longer
-executes its calls.
+The machine sends and retries messages under every policy, reads replies, disconnects and reconnects, stops
+runs, withdraws queued ones, deletes conversations, kills lease holders and whoever waits in a queue, and lets
+leases expire. A dead lease holder is one whose store no longer executes its calls.
 
 Each process has its own wall clock, which is wrong and jumps. The monotonic time advances only when no call
 of the store is in progress or requested, so a live lease holder renews its lease in time, and a save takes no
@@ -23,10 +23,17 @@ from functools import partial
 from random import Random
 from typing import Any, TypeVar
 
+import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from coachstream.conversation.errors import ErrorCode, RunNotFound, StorageUnavailable, TurnInProgress
+from coachstream.conversation.errors import (
+    ErrorCode,
+    MessageWithdrawn,
+    RunNotFound,
+    StorageUnavailable,
+    TurnInProgress,
+)
 from coachstream.conversation.events import Chunk, Completed, Event, Failed, LogPoint, Reset
 from coachstream.conversation.ids import run_id
 from coachstream.conversation.model import Conversation, ConversationKey, Message, Role, StopReason, Usage
@@ -35,13 +42,18 @@ from coachstream.conversation.ports import (
     ConversationBusy,
     ModelEvent,
     ModelStop,
+    QueueIsFull,
     RunBegun,
+    RunQueued,
     TextDelta,
 )
 from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.conversation.quotas import UNLIMITED, QuotaLimits, Spent
 from coachstream.conversation.run_log import Claimed, LogEntry, Opened, is_tombstone
-from coachstream.conversation.runs.settings import RunSettings
+from coachstream.conversation.run_queue import RunQueue
+from coachstream.conversation.runs.opener import StopResult
+from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
+from coachstream.conversation.runs.watcher import RunWatcher
 from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
 from coachstream.conversation.turn.settings import TurnSettings
@@ -74,6 +86,8 @@ OFF_S = st.sampled_from([0.0, 0.0, 20.0, -20.0, 3_600.0, -3_600.0, 172_800.0, -1
 """How far the wall clock of a process is ahead of the others."""
 CALLS = st.sampled_from([1_000, 0, 1, 2, 3, 5, 8, 13])
 """The number of store calls until the next rule begins; no step makes as many as a thousand."""
+TEXTS = st.integers(0, 5)
+POLICIES = st.sampled_from([TurnPolicy.ENQUEUE, TurnPolicy.ENQUEUE, TurnPolicy.REJECT, TurnPolicy.INTERRUPT])
 BEGAN_AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -134,7 +148,10 @@ class Acceptance:
     Attributes:
         newest: the greatest accepted message id of each conversation.
         newest_at_opening: the greatest id when a run was opened.
-        waiting: the ids of the messages that were stored while a run was unfinished.
+        waiting: the ids of the messages that were stored while a run was unfinished or queued.
+        open_runs: the runs of each conversation that are unfinished or queued.
+        last_begun: the newest message of each conversation whose run has begun in its turn of the queue.
+        withdrawn: the idempotency keys of the messages that were withdrawn.
         processes: all processes so far, dead ones included.
         wrongs: the violations found.
     """
@@ -143,6 +160,9 @@ class Acceptance:
         self.newest: dict[ConversationKey, str] = {}
         self.newest_at_opening: dict[str, str] = {}
         self.waiting: defaultdict[str, set[str]] = defaultdict(set)
+        self.open_runs: defaultdict[ConversationKey, set[str]] = defaultdict(set)
+        self.last_begun: dict[ConversationKey, str] = {}
+        self.withdrawn: set[tuple[ConversationKey, str]] = set()
         self.processes: list[Process] = []
         self.wrongs: list[str] = []
 
@@ -203,18 +223,71 @@ class Process:
             if result.is_first_attempt:
                 self._acceptance.message(key, result.user_message.id, behind=behind)
             self._acceptance.newest_at_opening[of_run] = self._acceptance.newest.get(key, "")
+            self._acceptance.open_runs[key].add(of_run)
         return self._unless_dead(result)
 
     async def save_waiting_message(
         self, key: ConversationKey, user_message: Message, of_run: str
     ) -> Message | None:
         behind = self._acceptance.newest.get(key, "")
+        before = {of_run, *self._acceptance.open_runs[key]}
         known = {message.id for message in await self._store.load_messages(key)}
         saved = await self._call(lambda: self._store.save_waiting_message(key, user_message, of_run))
         if saved is not None and saved.id not in known | self._acceptance.waiting[of_run]:
             self._acceptance.message(key, saved.id, behind=behind)
-            self._acceptance.waiting[of_run].add(saved.id)
+            self._note_waiting(saved.id, before)
         return self._unless_dead(saved)
+
+    async def enqueue_run(
+        self,
+        key: ConversationKey,
+        user_message: Message,
+        of_run: str,
+        *,
+        behind: str,
+        most: int,
+        time_zone: str | None = None,
+    ) -> RunQueued | QueueIsFull | None:
+        newest = self._acceptance.newest.get(key, "")
+        before = {behind, *self._acceptance.open_runs[key]}
+        queued = await self._call(
+            lambda: self._store.enqueue_run(
+                key, user_message, of_run, behind=behind, most=most, time_zone=time_zone
+            )
+        )
+        if isinstance(queued, RunQueued) and queued.run.run_id == of_run:
+            if queued.run.is_first_attempt:
+                self._acceptance.message(key, queued.user_message.id, behind=newest)
+                self._note_waiting(queued.user_message.id, before)
+            self._acceptance.newest_at_opening[of_run] = max(newest, queued.user_message.id)
+            self._acceptance.open_runs[key].add(of_run)
+        return self._unless_dead(queued)
+
+    def _note_waiting(self, message_id: str, before: set[str]) -> None:
+        """Note that a message was stored when these runs were unfinished or queued."""
+        for run in before:
+            self._acceptance.waiting[run].add(message_id)
+
+    async def begin_queued(
+        self, key: ConversationKey, of_run: str, opened: LogEntry, quotas: QuotaLimits = UNLIMITED
+    ) -> RunBegun | None:
+        self.writers.add(opened.writer)
+        begun = await self._call(lambda: self._store.begin_queued(key, of_run, opened, quotas))
+        if begun is not None and begun.is_first_attempt:
+            last, this = self._acceptance.last_begun.get(key, ""), begun.user_message.id
+            if this <= last:
+                self._acceptance.wrongs.append(f"the run of {this} has begun after that of {last}")
+            self._acceptance.last_begun[key] = this
+        return self._unless_dead(begun)
+
+    async def leave_queue(
+        self, key: ConversationKey, of_run: str, ended: LogEntry, *, is_withdrawn: bool
+    ) -> bool:
+        has_left = await self._call(
+            lambda: self._store.leave_queue(key, of_run, ended, is_withdrawn=is_withdrawn)
+        )
+        self._acceptance.open_runs[key].discard(of_run)
+        return self._unless_dead(has_left)
 
     async def append(self, key: ConversationKey, of_run: str, entry: LogEntry) -> LogEntry | None:
         self.writers.add(entry.writer)
@@ -235,6 +308,8 @@ class Process:
             self._acceptance.wrongs.append("a healthy run was closed by an observer")
         if there is None and reply is not None:
             self._acceptance.reply(key, of_run, reply.id)
+        if there is None:
+            self._acceptance.open_runs[key].discard(of_run)
         return self._unless_dead(there)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 (whatever the store has)
@@ -349,15 +424,16 @@ class RunMachine(RuleBasedStateMachine):
             random_below=self.random.randrange,
         )
 
-    @rule(text=st.integers(0, 5), off_s=OFF_S, calls=CALLS)
-    def send(self, text: int, off_s: float, calls: int) -> None:
+    @rule(text=TEXTS, policy=POLICIES, off_s=OFF_S, calls=CALLS)
+    def send(self, text: int, policy: TurnPolicy, off_s: float, calls: int) -> None:
         """Send a message, new or retried; its client reads the reply."""
         client = Client(self.key, f"m{text}", f"c-{text}", self.process(off_s))
-        self._read(client, events_of(run_turn, self._request(client), self.parts(client.process), SETTINGS))
+        request = self._request(client, policy)
+        self._read(client, events_of(run_turn, request, self.parts(client.process), SETTINGS))
         self.settle(calls)
 
-    @rule(text=st.integers(0, 5), off_s=OFF_S)
-    def send_for_reader(self, text: int, off_s: float) -> None:
+    @rule(text=TEXTS, policy=POLICIES, off_s=OFF_S)
+    def send_for_reader(self, text: int, policy: TurnPolicy, off_s: float) -> None:
         """Send a message whose first reader, if any, starts its reply."""
         client = Client(self.key, f"m{text}", f"c-{text}", self.process(off_s))
         parts = self.parts(client.process)
@@ -366,19 +442,28 @@ class RunMachine(RuleBasedStateMachine):
             partial(new_user_message, self._request(client), parts),
             run_id(client.process.clock.now(), self.random.randrange),
             deadline=self.loop.time() + 25,
+            policy=policy,
         )
         try:
             client.point = LogPoint(self.run(opening), -1)
             self.clients.append(client)
+        except MessageWithdrawn:
+            assert (self.key, client.name) in self.acceptance.withdrawn
+            return
         except TurnInProgress as refusal:
             waiting = refusal.user_message
         else:
             return
         assert waiting in self._messages()
 
-    def _request(self, client: Client) -> TurnRequest:
+    def _request(self, client: Client, policy: TurnPolicy | None = None) -> TurnRequest:
         return TurnRequest(
-            client.key, client.text, self.loop.time() + WITHIN_S, client_message_id=client.name, streamed=True
+            client.key,
+            client.text,
+            self.loop.time() + WITHIN_S,
+            client_message_id=client.name,
+            streamed=True,
+            policy=policy,
         )
 
     def _read(self, client: Client, events: AsyncGenerator[Event, None]) -> None:
@@ -411,9 +496,11 @@ class RunMachine(RuleBasedStateMachine):
             client.key, client.point.run_id, self.loop.time() + WITHIN_S, after=client.point.number
         )
         parts = self.parts(client.process)
-        watcher = run_watcher(request, parts, SETTINGS)
-        self.run(watcher.open())
-        if watcher.is_at_the_end:
+        watcher: RunWatcher | None = run_watcher(request, parts, SETTINGS)
+        assert watcher is not None
+        if self.run(watcher.open()) is None:
+            watcher = None  # it is in the queue, or was withdrawn
+        elif watcher.is_at_the_end:
             return
         self._read(client, events_of(resume_run, request, watcher, parts, SETTINGS))
         self.settle(calls)
@@ -432,14 +519,21 @@ class RunMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 99), off_s=OFF_S, calls=CALLS)
     def stop(self, which: int, off_s: float, calls: int) -> None:
-        """Stop a run from another process."""
-        known = [client.point for client in self.clients if client.point and client.key == self.key]
+        """Stop a run from another process, or withdraw it if it is queued."""
+        known = [client for client in self.clients if client.point and client.key == self.key]
         if not known:
             return
-        point = known[which % len(known)]
+        client = known[which % len(known)]
+        assert client.point is not None
         opener = run_opener(self.parts(self.process(off_s)), SETTINGS)
+        # Noted before, because readers find out while it is being withdrawn.
+        was_withdrawn = (self.key, client.name) in self.acceptance.withdrawn
+        self.acceptance.withdrawn.add((self.key, client.name))
+        result = None
         with suppress(RunNotFound):
-            self.run(opener.stop(self.key, point.run_id))
+            result = self.run(opener.stop_or_withdraw(self.key, client.point.run_id))
+        if result is not StopResult.WITHDRAWN and not was_withdrawn:
+            self.acceptance.withdrawn.discard((self.key, client.name))
         self.settle(calls)
 
     @rule()
@@ -534,10 +628,14 @@ class RunMachine(RuleBasedStateMachine):
                     assert replies[ending.reply.id].content == shown
             if isinstance(ending, Failed):
                 expected = {ErrorCode.TURN_IN_PROGRESS, ErrorCode.TURN_INTERRUPTED}
+                is_withdrawn = (client.key, client.name) in self.acceptance.withdrawn
+                if is_withdrawn:
+                    expected.add(ErrorCode.MESSAGE_WITHDRAWN)
                 if client.key in self.deleted:
                     expected.add(ErrorCode.CONVERSATION_NOT_FOUND)
                 assert ending.code in expected, ending
-                if ending.code is ErrorCode.TURN_IN_PROGRESS and client.key == self.key:
+                is_refused = ending.code is ErrorCode.TURN_IN_PROGRESS
+                if is_refused and client.key == self.key and not is_withdrawn:
                     [waiting] = [m for m in self._messages() if m.metadata.client_message_id == client.name]
                     assert ending.user_message == waiting
 
@@ -554,30 +652,39 @@ class RunMachine(RuleBasedStateMachine):
                 self._kill(client)
             # A write in progress when its process died is still executed, and looks like a renewal.
             self._wait_for([client.process.task for client in self.clients])
-            self._send_once_more()
-            assert self.look(partial(self.store.unfinished_run, self.key)) is None
+            left = self.look(partial(self.store.read_queue, self.key)).queued
+            self._send_once_more(behind=len(left))
+            assert self.look(partial(self.store.read_queue, self.key)) == RunQueue()
+            answered = {m.metadata.reply_to for m in self._messages()}
+            assert {run.user_message_id for run in left} <= answered, "left behind"
             self.nothing_happened_that_must_not()
             self.every_message_is_stored_once_and_in_order()
             stored = {m.content for m in self._messages() if m.role is Role.USER}
             for client in self.clients:
-                assert client.point is None or client.key != self.key or client.text in stored, "lost"
+                is_gone = (client.key, client.name) in self.acceptance.withdrawn or client.key != self.key
+                assert client.point is None or is_gone or client.text in stored, "lost"
         finally:
             self.look(self.close_store)
             self.look(self.loop.shutdown_default_executor)
             self.loop.close()
 
-    def _send_once_more(self) -> None:
-        """Send one more message, which closes a dead run, whatever its process's clock, and gets a reply."""
+    def _send_once_more(self, *, behind: int) -> None:
+        """Send one more message, which closes a dead run, whatever its process's clock, and gets a reply.
+
+        So do the messages of the queue that nobody attends any more.
+        """
         client = Client(self.key, "last", "c-last", self.process(-7_200.0))
-        for _ in range(WORDS):
+        for _ in range(WORDS * (behind + 1)):
             self.model.allowed.release()
+        roomy = msgspec.structs.replace(SETTINGS.runs, max_queued=behind + 1)
+        settings = msgspec.structs.replace(SETTINGS, runs=roomy)
 
         async def sent() -> None:
             async for event in events_of(
-                run_turn, self._request(client), self.parts(client.process), SETTINGS
+                run_turn, self._request(client), self.parts(client.process), settings
             ):
                 client.take(event)
 
         client.process.task = self.loop.create_task(sent())
-        self.run(asyncio.wait_for(client.process.task, 60))
+        self.run(asyncio.wait_for(client.process.task, 60 * (behind + 1)))
         assert isinstance(client.ending, Completed), client.ending

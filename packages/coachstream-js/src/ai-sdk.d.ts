@@ -5,6 +5,7 @@ import type {
   ContextualEvent,
   ConversationOptions,
   GuardrailWarningEvent,
+  QueuedEvent,
   ReconnectOptions,
   StoredMessage,
 } from "./coachstream.js";
@@ -29,6 +30,7 @@ export interface CoachStreamMetadata extends Partial<Pick<CompleteEvent, "pineco
 
 /** What `onData` gets, each as `data-{name}`; no message has them. */
 export type CoachStreamDataParts = {
+  queued: QueuedEvent;
   contextual: ContextualEvent;
   "guardrail-warning": GuardrailWarningEvent;
   connection: { state: "connected" | "reconnecting" };

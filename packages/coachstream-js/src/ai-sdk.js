@@ -166,6 +166,9 @@ class Encoder {
           messageMetadata: metadataOf(event),
         };
         break;
+      case "queued":
+        yield { type: "data-queued", data: event, transient: true };
+        break;
       case "contextual":
         yield { type: "data-contextual", data: event, transient: true };
         break;

@@ -56,6 +56,11 @@ export interface StartOptions extends ReplyOptions {
   writtenAt?: Date;
   /** The IANA name of the time zone in which the coach reckons dates; the browser's by default. */
   timeZone?: string;
+  /**
+   * What happens if another reply is being written: this message is answered afterwards (`enqueue`), refused with
+   * `TURN_IN_PROGRESS` (`reject`), or stops that reply (`interrupt`). The service has a default, usually `enqueue`.
+   */
+  policy?: "enqueue" | "reject" | "interrupt";
   /** What reads the stream: `fetch` by default, or the browser's `EventSource`. */
   transport?: "fetch" | "eventsource";
 }
@@ -83,12 +88,13 @@ export function resume(options: ResumeOptions): Reply;
 
 /**
  * Stops a run. Its text so far becomes the reply, and all its readers get `complete` with the stop reason `stopped`
- * within about a second; `finished` means that it had already ended.
+ * within about a second; `finished` means that it had already ended. A queued run is withdrawn: its message is deleted
+ * and never answered, and its readers get the error `MESSAGE_WITHDRAWN`.
  *
  * @throws {ServiceError} the run does not exist, or is another user's
  * @throws {ConnectionLost} there was no response
  */
-export function stop(options: StopOptions): Promise<"stopping" | "finished">;
+export function stop(options: StopOptions): Promise<"stopping" | "withdrawn" | "finished">;
 
 /** Returns a new, unique idempotency key for a message. */
 export function newClientMessageId(): string;
@@ -102,21 +108,30 @@ export interface Reply extends AsyncIterable<ReplyEvent> {
   /** The text so far. */
   readonly text: string;
   /** Stops the reply (see `stop`), as soon as its run is known. */
-  stop(): Promise<"stopping" | "finished">;
+  stop(): Promise<"stopping" | "withdrawn" | "finished">;
 }
 
 export type ReplyEvent =
   | RunEvent
+  | QueuedEvent
   | TextEvent
   | ContextualEvent
   | GuardrailWarningEvent
   | ConnectionEvent
   | CompleteEvent;
 
-/** The run is known: the reply can be stopped, and resumed from elsewhere. */
+/** The run is known: the reply can be stopped, and resumed from elsewhere. Repeated when a queued run begins. */
 export interface RunEvent {
   type: "run";
   runId: string;
+}
+
+/** The message is stored, and will be answered after others; it can be withdrawn with `stop`. Repeated at each change. */
+export interface QueuedEvent {
+  type: "queued";
+  runId: string;
+  /** The place in the queue; 1 is the next one that begins. */
+  position: number;
 }
 
 /** The text has changed. Usually it has grown; after a failure of the model it may start again. */

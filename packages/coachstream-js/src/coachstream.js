@@ -35,11 +35,12 @@ export function start({
   clientMessageId = newClientMessageId(),
   writtenAt = new Date(),
   timeZone = Intl.DateTimeFormat().resolvedOptions().timeZone,
+  policy,
   ...options
 }) {
   const messageTimestamp = writtenAt.toISOString();
   // A browser that does not know its zone has none, and JSON then leaves it out.
-  const body = JSON.stringify({ userResponse: message, messageTimestamp, clientMessageId, userTimezone: timeZone });
+  const body = JSON.stringify({ userResponse: message, messageTimestamp, clientMessageId, userTimezone: timeZone, policy });
   const wantsEventSource = options.transport === "eventsource" && "EventSource" in globalThis;
   return new Reply(options, { body, wantsEventSource });
 }
@@ -61,7 +62,7 @@ export async function stop({ runId, ...options }) {
     const response = await send(options, "DELETE", streamUrl(options, runId), request);
     if (!response.ok) throw await refusal(response, { onlyReads: false });
     const { status } = await jsonOf(response);
-    return status === "stopping" ? "stopping" : "finished";
+    return status === "stopping" || status === "withdrawn" ? status : "finished";
   } catch (error) {
     options.signal?.throwIfAborted();
     if (error instanceof Interruption) throw new ConnectionLost("The reply could not be stopped.", error);
@@ -162,6 +163,7 @@ class Reply {
   /** @type {number|null} */
   #failingSince = null;
   #failures = 0;
+  #isQueued = false;
   /** The service may reject a token after the stream has begun. */
   #wasTokenRefused = false;
   #endPause = () => {};
@@ -374,6 +376,17 @@ class Reply {
       case "reset":
         this.#progress();
         if (event.offset < this.#text.length) yield this.#show(this.#text.slice(0, event.offset));
+        return null;
+      case "queued":
+        this.#progress();
+        if (typeof event.runId === "string" && Number.isInteger(event.position)) {
+          this.#isQueued = true;
+          yield { type: "queued", runId: event.runId, position: event.position };
+        }
+        return null;
+      case "run":
+        if (this.#isQueued && typeof event.runId === "string") yield { type: "run", runId: event.runId };
+        this.#isQueued = false;
         return null;
       case "contextual":
         if (typeof event.content === "string") {

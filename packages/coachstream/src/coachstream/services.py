@@ -531,6 +531,7 @@ class Services:
             ),
             runs=RunSettings(
                 policy=settings.turn_policy,
+                max_queued=settings.max_queued,
                 lease_s=settings.lease_s,
                 renew_every_s=settings.heartbeat_s,
                 epochs=settings.reply_invocations,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,6 +14,8 @@ from coachstream.settings.invocation import INVOCATION_TIMEOUT_S
 if TYPE_CHECKING:
     from coachstream.conversation.events import Completed, Failed
     from coachstream.conversation.model import ConversationKey
+    from coachstream.conversation.run_queue import QueuedRun
+    from coachstream.conversation.runs.opener import StopResult
     from coachstream.conversation.turn.dependencies import TakeReport, TurnDependencies
     from coachstream.conversation.turn.reader_queue import TurnReader
     from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
@@ -85,28 +87,42 @@ class Turns:
                 run_id(self._services.clock.now(), dependencies.random_below),
                 deadline=deadline - self._services.store_timeout_s,
                 time_zone=request.time_zone,
+                policy=request.policy,
             )
 
     async def resume(self, request: ResumeRequest, *, report: TakeReport | None = None) -> TurnReader | None:
-        """Resume reading a run; None if there is nothing left to read.
+        """Resume reading a run, which may be queued; None if there is nothing left to read.
 
         Raises:
             RunNotFound: the conversation has no such run.
         """
         from coachstream.conversation.errors import RunNotFound
+        from coachstream.conversation.events import LogPoint
+        from coachstream.conversation.run_log import ending_of
         from coachstream.conversation.turn.reader_queue import TurnReader
         from coachstream.conversation.turn.turn import resume_run, run_watcher
 
         dependencies, settings = self._dependencies(report), self._services.turn_settings
         watcher = run_watcher(request, dependencies, settings)
-        if await watcher.open() is None:
+        if await watcher.open() is not None:
+            if watcher.is_at_the_end:
+                return None
+            return TurnReader(
+                partial(resume_run, request, watcher, dependencies, settings),
+                clock=self._services.clock,
+                point=watcher.point,
+            )
+        store, key, run_id = dependencies.runs, request.key, request.run_id
+        queue = await store.read_queue(key)
+        last = await store.read_last(key, run_id)
+        if last is None and queue.position_of(run_id) is None:
             raise RunNotFound
-        if watcher.is_at_the_end:
+        if last is not None and ending_of(last) is not None and request.after >= last.number:
             return None
         return TurnReader(
-            partial(resume_run, request, watcher, dependencies, settings),
+            partial(resume_run, request, None, dependencies, settings),
             clock=self._services.clock,
-            point=watcher.point,
+            point=LogPoint(run_id, 0),
         )
 
     async def has_reply(self, request: TurnRequest) -> bool:
@@ -122,18 +138,18 @@ class Turns:
                 request.key, request.after, new_user_message(request, dependencies)
             )
 
-    async def stop(self, key: ConversationKey, run_id: str) -> bool:
-        """Request that a run stop; return whether there was something to stop."""
+    async def stop(self, key: ConversationKey, run_id: str) -> StopResult:
+        """Request that a run stop, or withdraw a queued one."""
         from coachstream.conversation.turn.turn import run_opener
 
         dependencies = self._dependencies()
-        return await run_opener(dependencies, self._services.turn_settings).stop(key, run_id)
+        return await run_opener(dependencies, self._services.turn_settings).stop_or_withdraw(key, run_id)
 
-    async def close_dead(self, key: ConversationKey) -> None:
-        """Close the conversation's run and keep its text, if its lease holder has died."""
+    async def close_dead(self, key: ConversationKey) -> Sequence[QueuedRun]:
+        """Close the conversation's run and keep its text, if its lease holder has died; return the queue."""
         from coachstream.conversation.turn.turn import run_closer
 
-        await run_closer(self._dependencies(), self._services.turn_settings).settle(key)
+        return await run_closer(self._dependencies(), self._services.turn_settings).settle(key)
 
     def _dependencies(
         self, report: TakeReport | None = None, *, in_one_piece: bool = False

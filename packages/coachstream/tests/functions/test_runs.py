@@ -259,7 +259,7 @@ async def test_a_refused_start_for_an_event_source_is_reported_as_json(
         arriving = first.aiter_bytes()
         while b"One" not in await anext(arriving):
             pass
-        other = {"userResponse": "And now?"}
+        other = {"userResponse": "And now?", "policy": "reject"}
         refused = await http.post(STREAM, json=other, headers={"accept": "application/json"})
         gate.set()
         async for _ in arriving:

@@ -322,9 +322,11 @@ async def test_a_doubled_slash_and_escapes_name_the_same_conversation(http: http
     assert events_of((await http.post(url, json=MESSAGE)).content)[-1]["type"] == "complete"
 
 
-async def failing_stream(http: httpx.AsyncClient, text: str = "How was my week?") -> dict[str, Any]:
+async def failing_stream(
+    http: httpx.AsyncClient, text: str = "How was my week?", **more: object
+) -> dict[str, Any]:
     """A stream that starts and ends with an error; returns the error."""
-    response = await http.post(PATH, json={"userResponse": text})
+    response = await http.post(PATH, json={"userResponse": text, **more})
     assert response.status_code == 200
     start, *chunks, error = events_of(response.content)
     assert start["type"] == "start"
@@ -400,7 +402,7 @@ async def test_a_second_message_during_a_reply_is_stored_and_refused(
     store: RememberedConversations,
     conversation: ConversationKey,
 ) -> None:
-    """One reply at a time; the first continues undisturbed."""
+    """By policy: one reply at a time; the first continues undisturbed."""
     gate = asyncio.Event()
     model.script = ("One", gate, ModelStop(StopReason.END_TURN))
     with anyio.fail_after(PATIENCE_S):
@@ -409,7 +411,7 @@ async def test_a_second_message_during_a_reply_is_stored_and_refused(
             body = await anext(arriving)
             while b"One" not in body:
                 body += await anext(arriving)
-            error = await failing_stream(http, "And something else")
+            error = await failing_stream(http, "And something else", policy="reject")
             assert (error["code"], error["runId"]) == (
                 "TURN_IN_PROGRESS",
                 await store.unfinished_run(conversation),
@@ -465,7 +467,7 @@ async def test_wrong_settings_are_refused_and_named_in_the_log(caplog: pytest.Lo
 
 
 def test_every_error_that_a_turn_can_end_with_is_among_these_tests() -> None:
-    """A new code needs a test here, or in `test_quotas`; the design's table lists them all."""
+    """A new code needs a test here, in `test_quotas` or `test_queue`; the design's table lists them all."""
     before_the_stream = {"AuthenticationError", "RequestError", "ServerBusy"}
     told_in_the_stream = {
         kind.code
@@ -477,6 +479,7 @@ def test_every_error_that_a_turn_can_end_with_is_among_these_tests() -> None:
         ErrorCode.CONVERSATION_NOT_FOUND,
         ErrorCode.COACH_CONFIG_NOT_FOUND,
         ErrorCode.TURN_IN_PROGRESS,
+        ErrorCode.MESSAGE_WITHDRAWN,
         ErrorCode.QUOTA_EXCEEDED,
         ErrorCode.TURN_INTERRUPTED,
         ErrorCode.DEADLINE_EXCEEDED,

@@ -44,6 +44,7 @@ class ErrorCode(StrEnum):
     CONVERSATION_NOT_FOUND = "CONVERSATION_NOT_FOUND"
     COACH_CONFIG_NOT_FOUND = "COACH_CONFIG_NOT_FOUND"
     TURN_IN_PROGRESS = "TURN_IN_PROGRESS"
+    MESSAGE_WITHDRAWN = "MESSAGE_WITHDRAWN"
     IDEMPOTENCY_MISMATCH = "IDEMPOTENCY_MISMATCH"
     QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
     SERVER_BUSY = "SERVER_BUSY"
@@ -309,6 +310,14 @@ class TurnInProgress(CoachStreamError):
         super().__init__()
         self.run_id = run_id
         self.user_message = user_message
+
+
+class MessageWithdrawn(CoachStreamError):
+    """The message was withdrawn while it was in the queue; it is deleted and will not be answered."""
+
+    code = ErrorCode.MESSAGE_WITHDRAWN
+    sentence = "This message was withdrawn."
+    retryable = False
 
 
 class ServerBusy(CoachStreamError):

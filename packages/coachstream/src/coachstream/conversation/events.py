@@ -34,6 +34,18 @@ class Attached(msgspec.Struct, frozen=True):
     point: LogPoint
 
 
+class Queued(msgspec.Struct, frozen=True):
+    """The message is stored, and its run begins after others; sent again when the position has changed.
+
+    Attributes:
+        position: the 1-based position of the run in the queue: 1 for the next one that begins.
+        point: the beginning of the run.
+    """
+
+    position: int
+    point: LogPoint
+
+
 class Chunk(msgspec.Struct, frozen=True):
     """The next piece of the reply; never empty, never cut inside a code point.
 
@@ -146,7 +158,18 @@ def failed_by(error: CoachStreamError) -> Failed:
     return failed
 
 
-Event = Started | Attached | Contextual | Chunk | Reset | GuardrailWarning | Reconnect | Completed | Failed
+Event = (
+    Started
+    | Queued
+    | Attached
+    | Contextual
+    | Chunk
+    | Reset
+    | GuardrailWarning
+    | Reconnect
+    | Completed
+    | Failed
+)
 
 Ending = Completed | Failed | Reconnect
 """The last event of a stream."""

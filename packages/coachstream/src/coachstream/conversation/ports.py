@@ -32,6 +32,7 @@ from coachstream.conversation.prompt.summary import SummaryContent
 from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
 from coachstream.conversation.quotas import UNLIMITED, QuotaLimits, QuotaUse, Spent
 from coachstream.conversation.run_log import LogEntry
+from coachstream.conversation.run_queue import QueuedRun, RunQueue
 
 
 class Clock(Protocol):
@@ -66,15 +67,38 @@ class AlreadyAnswered(msgspec.Struct, frozen=True):
 
 
 class ConversationBusy(msgspec.Struct, frozen=True):
-    """The conversation has an unfinished run, alive or not; nothing was written.
+    """The conversation has an unfinished run, alive or not, or a queue; nothing was written.
 
     Attributes:
-        run_id: the unfinished run.
+        run_id: the unfinished run; or the first in the queue, if none is unfinished.
         user_message: the stored message, if the request is a retry of it.
+        queued: the queue; its first run is `run_id` if no run is unfinished.
     """
 
     run_id: str
     user_message: Message | None
+    queued: tuple[QueuedRun, ...] = ()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no run is unfinished, only others are queued."""
+        return bool(self.queued) and self.queued[0].run_id == self.run_id
+
+
+class RunQueued(msgspec.Struct, frozen=True):
+    """A message that is in the queue: stored now, or before.
+
+    Attributes:
+        user_message: the stored message.
+        run: its place in the queue.
+    """
+
+    user_message: Message
+    run: QueuedRun
+
+
+class QueueIsFull(msgspec.Struct, frozen=True):
+    """The queue has as many runs as it may have; nothing was written."""
 
 
 class RunStore(Protocol):
@@ -103,12 +127,15 @@ class RunStore(Protocol):
         for the message's id, whether this is the first attempt, and `at`, which is raised to the newest
         message's.
 
+        A run that is queued begins in its turn only: no other run begins while there is a queue.
+
         A run that begins is taken from the user's quotas, in the same transaction and as of `Opened.at` as
         given. The user's own limits, if the store has any, replace the given ones.
 
         Raises:
             ConversationNotFound: there is none, or it is being deleted; nothing was written.
             IdempotencyMismatch: the stored message has another text; nothing was written.
+            MessageWithdrawn: it was stored, queued and withdrawn before.
             QuotaExceeded: the run could begin, but nothing is left of a quota; nothing was written.
             StorageUnavailable: the store failed; the run may have begun nevertheless.
         """
@@ -122,13 +149,86 @@ class RunStore(Protocol):
         later attempt. Its id must be greater than that of the run's reply.
 
         Returns:
-            The stored message, perhaps of an earlier attempt; None if `run_id` is no longer the
-            conversation's unfinished run, and nothing was written.
+            The stored message, perhaps of an earlier attempt; None if `run_id` is no longer what the
+            conversation works on (`RunQueue.first_run_id`), and nothing was written.
 
         Raises:
             ConversationNotFound: there is none, or it is being deleted; nothing was written.
             IdempotencyMismatch: the stored message has another text; nothing was written.
+            MessageWithdrawn: it was stored, queued and withdrawn before.
             StorageUnavailable: the store failed; the message may be saved nevertheless.
+        """
+
+    async def enqueue_run(
+        self,
+        key: ConversationKey,
+        user_message: Message,
+        run_id: str,
+        *,
+        behind: str,
+        most: int,
+        time_zone: str | None = None,
+    ) -> RunQueued | QueueIsFull | None:
+        """Save the user message exactly once, as `save_waiting_message` does, and queue a run for it.
+
+        A message that is stored already and has no complete reply is queued, unless it is in the queue.
+
+        Args:
+            key: the conversation.
+            user_message: the message; its id must be greater than that of the reply of `behind`.
+            run_id: the id of the new run.
+            behind: what the conversation works on, as far as the caller knows (`RunQueue.first_run_id`).
+            most: the maximum number of queued runs.
+            time_zone: `Opened.time_zone`.
+
+        Returns:
+            The message's place in the queue, perhaps of an earlier attempt; None if the conversation no
+            longer works on `behind`, and nothing was written.
+
+        Raises:
+            ConversationNotFound, IdempotencyMismatch, MessageWithdrawn: as `save_waiting_message`.
+            StorageUnavailable: the store failed; the run may be queued nevertheless.
+        """
+
+    async def begin_queued(
+        self, key: ConversationKey, run_id: str, opened: LogEntry, quotas: QuotaLimits = UNLIMITED
+    ) -> RunBegun | None:
+        """Begin the run that is the first in the queue, and take it out of the queue.
+
+        The `Opened` entry is stored as given, except for what the queue knows of the run (`QueuedRun`). It is
+        taken from the user's quotas as by `begin_run`.
+
+        Returns:
+            The run; None if it is not the first in the queue, or another run is unfinished.
+
+        Raises:
+            ConversationNotFound: the conversation was deleted, if the store detects it.
+            MessageWithdrawn: its message is gone, though it has not left the queue.
+            QuotaExceeded: nothing is left of a quota; the run is still in the queue.
+            StorageUnavailable: the store failed; the run may have begun nevertheless.
+        """
+
+    async def leave_queue(
+        self, key: ConversationKey, run_id: str, ended: LogEntry, *, is_withdrawn: bool
+    ) -> bool:
+        """Take a run out of the queue that will never begin; `ended` becomes the only entry of its log.
+
+        If it is withdrawn, its message is deleted, unless an earlier run has left a part of a reply to it,
+        and nothing is stored under its idempotency key again.
+
+        Returns:
+            Whether it was in the queue; otherwise nothing was written.
+
+        Raises:
+            ConversationNotFound: the conversation was deleted, if the store detects it.
+            StorageUnavailable: the store failed; the run may have left nevertheless.
+        """
+
+    async def read_queue(self, key: ConversationKey) -> RunQueue:
+        """What the conversation works on, with one read.
+
+        Raises:
+            ConversationNotFound: the conversation was deleted, if the store detects it.
         """
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:

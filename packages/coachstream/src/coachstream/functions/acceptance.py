@@ -8,6 +8,7 @@ import msgspec
 
 from coachstream.conversation.errors import MissingPathParams
 from coachstream.conversation.model import Identity
+from coachstream.conversation.runs.settings import TurnPolicy
 from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
 from coachstream.functions.internal_invocation import read_internal
 from coachstream.services import Services
@@ -99,7 +100,17 @@ def turn_request(accepted: Accepted, message: NewMessage, services: Services) ->
         # The wire protocols of others have no cursor: their readers begin with nothing.
         after=cursor_of(event).newest if route.resource is Resource.STREAM else None,
         time_zone=message.time_zone,
+        policy=message.policy or _default_policy(route.resource, services),
     )
+
+
+def _default_policy(resource: Resource, services: Services) -> TurnPolicy | None:
+    """What happens to a message during another reply, if its request does not tell; None for the setting.
+
+    A client of `send-message` waits for a reply in one piece, and does not know of a queue.
+    """
+    is_queueing = services.settings.turn_policy is TurnPolicy.ENQUEUE
+    return TurnPolicy.REJECT if resource is Resource.SEND_MESSAGE and is_queueing else None
 
 
 async def accept_reader(accepted: Accepted, services: Services) -> ResumeRequest:

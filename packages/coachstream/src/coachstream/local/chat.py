@@ -109,7 +109,11 @@ class Chat:
         # Control sequences must not reach the terminal.
         seen, wrapper = VisibleStream(), WordWrapper(self._console.width)
         reply = self._client.ask(
-            self._coach.coach_id, conversation.conversation_id, text, client_message_id=message_id
+            self._coach.coach_id,
+            conversation.conversation_id,
+            text,
+            client_message_id=message_id,
+            on_queued=self._say_position,
         )
         with _first_interrupt(reply.stop):
             for piece in reply:
@@ -122,6 +126,10 @@ class Chat:
         if reply.is_stopped:
             self._say("Stopped. The reply so far is kept.", "dim")
         return not reply.is_stopped
+
+    def _say_position(self, position: int) -> None:
+        before = "the reply that is being written" if position == 1 else f"{position} others"
+        self._say(f"Your message waits for {before}. Ctrl-C withdraws it.", "dim")
 
     def _command(self, line: str) -> None:
         name, _, argument = line.partition(" ")

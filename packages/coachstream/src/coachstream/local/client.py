@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self, TypeVar
@@ -157,11 +157,21 @@ class CoachClient:
         return self._call("POST", self._path(coach_id), _One, body).conversation
 
     def ask(
-        self, coach_id: str, conversation_id: str, text: str, *, client_message_id: str | None = None
+        self,
+        coach_id: str,
+        conversation_id: str,
+        text: str,
+        *,
+        client_message_id: str | None = None,
+        on_queued: Callable[[int], None] | None = None,
     ) -> Reply:
-        """Return the reply to a message; the message is sent when the reply is read."""
+        """Return the reply to a message; the message is sent when the reply is read.
+
+        `on_queued` is called with the message's position while others are answered before it.
+        """
         body = {"userResponse": text, "clientMessageId": client_message_id or new_message_id()}
-        return Reply(self, self._path(coach_id, conversation_id) + "/stream", body)
+        path = self._path(coach_id, conversation_id) + "/stream"
+        return Reply(self, path, body, on_queued=on_queued)
 
     def stream_once(self, path: str, body: object, *, after: str = "") -> Iterator[ReceivedEvent]:
         """Post to the streaming function and yield its events until the connection ends.
@@ -256,7 +266,15 @@ class Reply:
         notices: what the service said it had done besides the reply.
     """
 
-    def __init__(self, client: CoachClient, path: str, body: object) -> None:
+    def __init__(
+        self,
+        client: CoachClient,
+        path: str,
+        body: object,
+        *,
+        on_queued: Callable[[int], None] | None = None,
+    ) -> None:
+        self._on_queued = on_queued
         self._client = client
         self._path = path
         self._body = body
@@ -329,6 +347,8 @@ class Reply:
             case {"type": "reset", "offset": int(offset)} if offset < self._yielded:
                 self._yielded = offset
                 yield "\n\n"
+            case {"type": "queued", "position": int(position)} if self._on_queued is not None:
+                self._on_queued(position)
             case {"type": "contextual", "content": str(content)}:
                 self.notices.append(content)
             case {"type": "guardrail_warning", "message": str(message)}:

@@ -45,6 +45,9 @@ CLIENT_ACTIONS: Mapping[ErrorCode, str] = {
         "Show the message as stored. Wait for the unfinished run `runId`, or stop it, then send the message "
         "again with the same `clientMessageId` to get its reply."
     ),
+    ErrorCode.MESSAGE_WITHDRAWN: (
+        "Remove the message: it is deleted. To send the text again, use a new `clientMessageId`."
+    ),
     ErrorCode.IDEMPOTENCY_MISMATCH: "Send another text with a new `clientMessageId`.",
     ErrorCode.QUOTA_EXCEEDED: (
         "Show the sentence; the message is not stored. If `retryAfter` (seconds, as in `Retry-After`) is "

@@ -18,6 +18,7 @@ from coachstream.web.frames import (
     MessageFrame,
     MessageMetadataFrame,
     PineconeContextFrame,
+    QueuedFrame,
     ReconnectFrame,
     ResetFrame,
     RunFrame,
@@ -70,6 +71,11 @@ EVENT_FACTS: Mapping[type[msgspec.Struct], EventFacts] = {
     StartFrame: EventFacts(
         has_id="Over `GET`, together with `runId`: the position from which the reader continues.",
         example=StartFrame(),
+    ),
+    QueuedFrame: EventFacts(
+        has_id="Always.",
+        example=QueuedFrame(_RUN_ID, 1),
+        example_id=f"{_RUN_ID}:0",
     ),
     RunFrame: EventFacts(
         has_id="Always.",

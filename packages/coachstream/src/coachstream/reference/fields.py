@@ -84,6 +84,10 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "status": "Always `initialized`.",
         "runId": "The run being read; only over `GET`, where it is known from the start.",
     },
+    frames.QueuedFrame: {
+        "runId": "The run that will write the reply.",
+        "position": "Its place in the queue: `1` is the next one that begins.",
+    },
     frames.RunFrame: {"runId": "The run that writes the reply."},
     frames.ChunkFrame: {
         "content": "The text; never cut inside a code point.",
@@ -145,6 +149,12 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "success": _SUCCESS,
         "conversation": "The conversation.",
         "hasMore": "Whether there are earlier messages; only if the request asked for a page.",
+        "queued": "The messages that wait for their reply, in the order of their turns; absent if none does.",
+    },
+    conversations.QueuedRunBody: {
+        "runId": "The run that will write the reply, to read or withdraw.",
+        "messageId": "The id of the user's message, which is stored.",
+        "position": "Its place in the queue: `1` is the next one that begins.",
     },
     conversations.ConversationListBody: {
         "success": _SUCCESS,
@@ -220,7 +230,10 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
     },
     run_requests.RunStoppedBody: {
         "runId": _RUN_ID,
-        "status": "`stopping`, or `finished` if the run had already ended.",
+        "status": (
+            "`stopping`; `withdrawn` if the run was queued: its message is deleted; or `finished` if the run "
+            "had already ended."
+        ),
     },
     request_body.MessageBody: {
         "userResponse": _MESSAGE,
@@ -235,6 +248,12 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
             "`A-Za-z0-9_-`. `null` counts as absent."
         ),
         "userTimezone": _TIME_ZONE,
+        "policy": (
+            "What happens if another reply is being written. `enqueue`: the message is stored, and answered "
+            "afterwards. `reject`: it is stored and refused with `TURN_IN_PROGRESS`. `interrupt`: that reply "
+            "is stopped; messages that are queued already are answered before this one. `null` or absent: "
+            "`COACHSTREAM_TURN_POLICY`, but for `send-message`, `reject` instead of `enqueue`."
+        ),
     },
     ai_sdk.AiSdkBody: {
         "messages": (

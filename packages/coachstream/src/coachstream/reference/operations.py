@@ -204,12 +204,14 @@ _MESSAGE = frozenset(
         ErrorCode.INVALID_TIMESTAMP,
         ErrorCode.INVALID_CLIENT_MESSAGE_ID,
         ErrorCode.INVALID_TIME_ZONE,
+        ErrorCode.INVALID_REQUEST,
     }
 )
 _OPENING = frozenset(
     {
         ErrorCode.CONVERSATION_NOT_FOUND,
         ErrorCode.TURN_IN_PROGRESS,
+        ErrorCode.MESSAGE_WITHDRAWN,
         ErrorCode.IDEMPOTENCY_MISMATCH,
         ErrorCode.QUOTA_EXCEEDED,
     }
@@ -245,7 +247,7 @@ _AG_UI = Success(
     "The reply as AG-UI events; see [Use AG-UI](../how-to/use-ag-ui.md).",
     stream=_events("JSON, an event of AG-UI.", AgUiEncoder.headers),
 )
-_FOREIGN_MESSAGE = _MESSAGE - {ErrorCode.INVALID_TIMESTAMP}
+_FOREIGN_MESSAGE = _MESSAGE - {ErrorCode.INVALID_TIMESTAMP, ErrorCode.INVALID_REQUEST}
 _NOTHING_LEFT = Success(204, "There is nothing left to read. It stops an `EventSource`.")
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -300,11 +302,14 @@ OPERATIONS: tuple[Operation, ...] = (
         name="stopReply",
         resource=Resource.RUN,
         method="DELETE",
-        summary="Stop a run",
-        description="The text so far becomes the reply, with the stop reason `stopped`.",
+        summary="Stop a run, or withdraw a queued one",
+        description=(
+            "The text so far becomes the reply, with the stop reason `stopped`. The message of a queued run "
+            "is deleted, and will not be answered."
+        ),
         function=Function.STREAM,
         successes=(
-            Success(200, "The run had already ended.", RunStoppedBody),
+            Success(200, "The run was withdrawn, or had already ended.", RunStoppedBody),
             Success(202, "The run stops within about a second.", RunStoppedBody),
         ),
         errors=_EVERY | {ErrorCode.RUN_NOT_FOUND, ErrorCode.CONVERSATION_NOT_FOUND},

@@ -17,6 +17,7 @@ import msgspec
 
 from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import Role, StopReason
+from coachstream.conversation.runs.settings import TurnPolicy
 from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.reference.fields import FIELDS
 from coachstream.time_zone import MAX_NAME_CHARS, ZONE_NAME
@@ -166,6 +167,7 @@ _ACCEPTED: Mapping[type[msgspec.Struct], Mapping[str, Schema]] = {
         "messageTimestamp": {"type": ["string", "null"], "format": "date-time", "pattern": "[Tt]"},
         "clientMessageId": {"type": ["string", "null"], "pattern": f"^{CLIENT_MESSAGE_ID.pattern}$"},
         "userTimezone": _TIME_ZONE,
+        "policy": {"enum": [*(policy.value for policy in TurnPolicy), None]},
     },
     AiSdkBody: {
         "messages": {"type": "array", "items": {"type": "object"}, "minItems": 1},

@@ -62,6 +62,7 @@ class Settings(msgspec.Struct, frozen=True):
     keep_alive_s: Annotated[float, v.KEEP_ALIVE] = v.KEEP_ALIVE.default
     own_ticket_key: Annotated[Secret | SecretArn | None, v.TICKET_KEY, v.TICKET_KEY_ARN] = None
     turn_policy: Annotated[TurnPolicy, v.TURN_POLICY] = v.TURN_POLICY.default
+    max_queued: Annotated[int, v.MAX_QUEUED] = v.MAX_QUEUED.default
     lease_s: Annotated[float, v.LEASE] = v.LEASE.default
     max_turns: Annotated[int, v.MAX_TURNS] = v.MAX_TURNS.default
     quota_concurrent_runs: Annotated[int, v.QUOTA_CONCURRENT_RUNS] = v.QUOTA_CONCURRENT_RUNS.default

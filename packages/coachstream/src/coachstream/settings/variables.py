@@ -477,10 +477,19 @@ TIME_ZONE = Variable(
 TURN_POLICY = Variable(
     _TURN,
     "COACHSTREAM_TURN_POLICY",
-    "what happens to a message that arrives during a reply",
+    "what happens to a message that arrives during a reply, if its request does not tell",
     OneOf(TurnPolicy),
     _TURNS.runs.policy,
-    more=". `reject` refuses it; `interrupt` stops the reply, keeps its text and replies to the new message",
+    more=". `enqueue` replies to it afterwards; `reject` refuses it; `interrupt` stops the reply, keeps its "
+    "text and replies to the new message",
+    is_free=True,
+)
+MAX_QUEUED = Variable(
+    _TURN,
+    "COACHSTREAM_MAX_QUEUED",
+    "how many messages of a conversation can be queued; the next one is refused with `TURN_IN_PROGRESS`",
+    WholeNumber(1, 10),
+    _TURNS.runs.max_queued,
     is_free=True,
 )
 MAX_TURNS = Variable(

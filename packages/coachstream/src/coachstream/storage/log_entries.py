@@ -6,6 +6,7 @@ import msgspec
 
 from coachstream.conversation.ids import time_in
 from coachstream.conversation.run_log import LogEntry, Opened
+from coachstream.conversation.run_queue import QueuedRun
 
 
 def as_stored(opened: LogEntry, message_id: str, *, is_first_attempt: bool, newest_id: str) -> LogEntry:
@@ -30,6 +31,17 @@ def as_stored(opened: LogEntry, message_id: str, *, is_first_attempt: bool, newe
         at=max(content.at, time_in(newest_id) or 0),
     )
     return msgspec.structs.replace(opened, content=content)
+
+
+def as_begun(opened: LogEntry, run: QueuedRun) -> LogEntry:
+    """The first entry of a queued run: as passed to the store, with what the queue knows of the run.
+
+    Raises:
+        TypeError: `opened` is not a first entry.
+    """
+    first = as_stored(opened, run.user_message_id, is_first_attempt=run.is_first_attempt, newest_id="")
+    content = msgspec.structs.replace(first.content, at=run.at, time_zone=run.time_zone)
+    return msgspec.structs.replace(first, content=content)
 
 
 def opened_at(first: LogEntry) -> int:

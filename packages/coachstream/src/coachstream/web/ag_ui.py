@@ -25,6 +25,7 @@ from coachstream.conversation.events import (
     Event,
     Failed,
     GuardrailWarning,
+    Queued,
     Reconnect,
     Reset,
     Started,
@@ -46,6 +47,13 @@ from coachstream.web.wire_protocol import (
 
 RECONNECT = "RECONNECT"
 RECONNECT_SENTENCE = "The reply continues. Please reconnect."
+
+_CUSTOM: Mapping[type[Event], str] = {
+    Queued: "coachstream.queued",
+    Contextual: "coachstream.contextual",
+    GuardrailWarning: "coachstream.guardrail_warning",
+}
+"""The names of our events that AG-UI has no type for."""
 
 
 class AgUiBody(msgspec.Struct, rename="camel"):
@@ -211,10 +219,8 @@ class AgUiEncoder:
                 encoded = self._say(content)
             case Reset(offset):
                 encoded = self._reset(offset)
-            case Contextual():
-                encoded = _custom("coachstream.contextual", event)
-            case GuardrailWarning():
-                encoded = _custom("coachstream.guardrail_warning", event)
+            case Queued() | Contextual() | GuardrailWarning():
+                encoded = _custom(_CUSTOM[type(event)], event)
             case Reconnect():
                 encoded = self._end_text() + _error(RECONNECT_SENTENCE, RECONNECT, event)
             case Completed():

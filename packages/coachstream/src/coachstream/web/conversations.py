@@ -9,6 +9,7 @@ import msgspec
 
 from coachstream.conversation.errors import CoachStreamError, InvalidRequest
 from coachstream.conversation.model import Conversation, ConversationKey, Message, format_timestamp
+from coachstream.conversation.run_queue import QueuedRun
 from coachstream.web.frames import MessageFrame, message_frame
 from coachstream.web.routes import is_id
 from lambda_streaming.function_url.event import FunctionUrlEvent
@@ -51,11 +52,20 @@ class SuccessBody(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     success: bool = True
 
 
+class QueuedRunBody(msgspec.Struct, frozen=True, rename="camel"):
+    """A stored message whose reply will be written after others."""
+
+    run_id: str
+    message_id: str
+    position: int
+
+
 class OneConversationBody(SuccessBody, frozen=True, kw_only=True, rename="camel"):
     """Response to creating, getting and changing a conversation."""
 
     conversation: Mapping[str, object]
     has_more: bool | msgspec.UnsetType = msgspec.UNSET
+    queued: tuple[QueuedRunBody, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class ConversationListBody(SuccessBody, frozen=True, kw_only=True):
@@ -134,6 +144,14 @@ def one_conversation(
 ) -> OneConversationBody:
     """A conversation with its messages; without them if `messages` is `None`."""
     return OneConversationBody(conversation=_conversation_body(conversation, messages))
+
+
+def with_queue(body: OneConversationBody, queued: Sequence[QueuedRun]) -> OneConversationBody:
+    """The response, with the queue if there is one."""
+    if not queued:
+        return body
+    runs = (QueuedRunBody(run.run_id, run.user_message_id, number) for number, run in enumerate(queued, 1))
+    return msgspec.structs.replace(body, queued=tuple(runs))
 
 
 def conversation_list(conversations: Sequence[Conversation]) -> ConversationListBody:

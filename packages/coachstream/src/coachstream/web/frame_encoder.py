@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 
-from coachstream.conversation.events import Attached, Event, LogPoint, Started
+from coachstream.conversation.events import Attached, Event, LogPoint, Queued, Started
 from coachstream.web.frames import StartFrame, frame_of, point_of
 from coachstream.web.request_body import parse_new_message
 from coachstream.web.sse import RESPONSE_HEADERS, encode_frame
@@ -36,6 +36,8 @@ class FrameEncoder:
         """Encode any other event, unless the reader knows it."""
         if isinstance(event, Started):
             return b""
+        if isinstance(event, Queued):
+            self._run_id = None  # `run` tells when its turn has come
         if isinstance(event, Attached):
             if event.point.run_id == self._run_id:
                 return b""

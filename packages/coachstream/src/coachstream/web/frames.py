@@ -16,6 +16,7 @@ from coachstream.conversation.events import (
     Failed,
     GuardrailWarning,
     LogPoint,
+    Queued,
     Reconnect,
     Reset,
     Started,
@@ -83,6 +84,16 @@ class StartFrame(msgspec.Struct, frozen=True, rename="camel", tag="start"):
 
     status: Literal["initialized"] = "initialized"
     run_id: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class QueuedFrame(msgspec.Struct, frozen=True, rename="camel", tag="queued"):
+    """The message is stored, and will be answered after others; sent again when the position changes.
+
+    From now on the run can be joined, resumed and withdrawn. `run` follows when its turn has come.
+    """
+
+    run_id: str
+    position: int
 
 
 class RunFrame(msgspec.Struct, frozen=True, rename="camel", tag="run"):
@@ -180,6 +191,7 @@ class ErrorFrame(msgspec.Struct, frozen=True, rename="camel", tag="error"):
 
 Frame = (
     StartFrame
+    | QueuedFrame
     | RunFrame
     | ContextualFrame
     | ChunkFrame
@@ -204,6 +216,8 @@ def frame_of(event: Event) -> Frame:
             frame = ChunkFrame(content, offset)
         case Started():
             frame = StartFrame()
+        case Queued(position, point):
+            frame = QueuedFrame(point.run_id, position)
         case Attached(point):
             frame = RunFrame(point.run_id)
         case Contextual(content, stage):
@@ -214,10 +228,8 @@ def frame_of(event: Event) -> Frame:
             frame = GuardrailWarningFrame(sentence)
         case Reconnect(point):
             frame = ReconnectFrame(str(point))
-        case Completed():
-            frame = _complete_frame(event)
-        case Failed():
-            frame = _failed_frame(event)
+        case Completed() | Failed():
+            frame = _complete_frame(event) if isinstance(event, Completed) else _failed_frame(event)
         case _:
             assert_never(event)
     return frame

@@ -29,6 +29,7 @@ from coachstream.conversation.errors import (
     MissingRequestBody,
 )
 from coachstream.conversation.model import ConversationChange, to_milliseconds
+from coachstream.conversation.runs.settings import TurnPolicy
 from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.conversation.visible_text import is_blank
 from coachstream.time_zone import is_zone_name
@@ -77,6 +78,7 @@ class NewMessage(msgspec.Struct, frozen=True):
     sent_at: datetime
     client_message_id: str | None = None
     time_zone: str | None = None
+    policy: TurnPolicy | None = None
 
 
 class NewConversation(msgspec.Struct, frozen=True):
@@ -94,6 +96,7 @@ class MessageBody(msgspec.Struct, rename="camel"):
     message_timestamp: object = None
     client_message_id: object = None
     user_timezone: object = None
+    policy: object = None
 
 
 class CreateBody(msgspec.Struct, rename="camel"):
@@ -135,8 +138,8 @@ def parse_new_message(body: bytes | None, *, received_at: datetime) -> NewMessag
 
     Raises:
         MissingRequestBody, InvalidJson, AttachmentRejected, InvalidUserResponse, MessageTooLong,
-        InvalidTimestamp, InvalidClientMessageId, InvalidTimeZone: the first of these that applies, in this
-        order.
+        InvalidTimestamp, InvalidClientMessageId, InvalidTimeZone, InvalidRequest (policy): the first of these
+        that applies, in this order.
     """
     fields = decode_body(body, MessageBody)
     require_text_only(body)
@@ -145,6 +148,7 @@ def parse_new_message(body: bytes | None, *, received_at: datetime) -> NewMessag
         sent_at=_timestamp(fields.message_timestamp, received_at),
         client_message_id=_client_message_id(fields.client_message_id),
         time_zone=time_zone(fields.user_timezone),
+        policy=_policy(fields.policy),
     )
 
 
@@ -273,6 +277,14 @@ def time_zone(value: object) -> str | None:
     if not isinstance(value, str) or not is_zone_name(value):
         raise InvalidTimeZone
     return value
+
+
+def _policy(value: object) -> TurnPolicy | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or value not in set(TurnPolicy):
+        raise InvalidRequest("policy")
+    return TurnPolicy(value)
 
 
 def _title(value: object) -> str:

@@ -33,10 +33,10 @@ class RunStartedBody(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class RunStoppedBody(msgspec.Struct, frozen=True, rename="camel"):
-    """A run that is being stopped, or had already ended."""
+    """A run that is being stopped, was withdrawn before it began, or had already ended."""
 
     run_id: str
-    status: Literal["stopping", "finished"]
+    status: Literal["stopping", "withdrawn", "finished"]
 
 
 def wants_json(event: FunctionUrlEvent) -> bool:

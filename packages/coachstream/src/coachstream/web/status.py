@@ -39,6 +39,7 @@ HTTP_STATUS: dict[ErrorCode, int] = {
     ErrorCode.CONVERSATION_NOT_FOUND: 404,
     ErrorCode.COACH_CONFIG_NOT_FOUND: 404,
     ErrorCode.TURN_IN_PROGRESS: 409,
+    ErrorCode.MESSAGE_WITHDRAWN: 410,
     ErrorCode.IDEMPOTENCY_MISMATCH: 409,
     ErrorCode.QUOTA_EXCEEDED: 429,
     ErrorCode.SERVER_BUSY: 503,

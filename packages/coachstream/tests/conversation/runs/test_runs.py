@@ -152,7 +152,7 @@ async def test_fifty_equal_messages_at_once_are_one_run_and_fifty_equal_streams(
 async def test_of_fifty_different_messages_at_once_one_is_answered() -> None:
     """The others fail with the id of the run in progress, and are stored once, after its reply."""
     gate = asyncio.Event()
-    stage = stage_with(ScriptedModel("One", gate, DONE))
+    stage = stage_with(ScriptedModel("One", gate, DONE), policy=TurnPolicy.REJECT)
     tasks = [asyncio.create_task(stage.run(streamed(stage, f"Message {n}"))) for n in range(50)]
     endings = asyncio.as_completed(tasks)
     for _ in range(49):
@@ -392,7 +392,7 @@ async def test_a_message_that_finds_a_dead_run_is_answered_once_its_lease_is_ove
 
 async def test_a_run_that_was_just_renewed_refuses_another_message_at_once() -> None:
     """Within the clock skew its lease holder is alive, so another message is refused without waiting."""
-    stage = stage_with()
+    stage = stage_with(policy=TurnPolicy.REJECT)
     await abandoned_run(stage, "So far")
     failed = (await stage.run(streamed(stage, "And now?", deadline=stage.request(within_s=2).deadline)))[-1]
     assert isinstance(failed, Failed)
@@ -401,7 +401,7 @@ async def test_a_run_that_was_just_renewed_refuses_another_message_at_once() -> 
 
 async def test_a_message_that_has_no_time_to_see_whether_a_run_is_dead_is_refused() -> None:
     """It is refused within its deadline, as retryable; it is stored."""
-    stage = stage_with()
+    stage = stage_with(policy=TurnPolicy.REJECT)
     await abandoned_run(stage, "So far")
     parts = msgspec.structs.replace(stage.dependencies, clock=Later(60))
     request = streamed(stage, "And now?", deadline=stage.request(within_s=1.2).deadline)
@@ -415,7 +415,7 @@ async def test_a_message_that_waited_gets_its_reply_when_it_is_sent_again() -> N
     """With or without an idempotency key; the answer says that it is stored, and it is stored once."""
     for name in ("c-2", None):
         gate = asyncio.Event()
-        stage = stage_with(ScriptedModel("One", gate, DONE))
+        stage = stage_with(ScriptedModel("One", gate, DONE), policy=TurnPolicy.REJECT)
         first = asyncio.create_task(stage.run(streamed(stage, "First")))
         await stage.store.reached["load_coach"].wait()
         request = msgspec.structs.replace(streamed(stage, "Second"), client_message_id=name)
@@ -440,7 +440,7 @@ async def test_a_message_that_waited_gets_its_reply_when_it_is_sent_again() -> N
 async def test_a_message_that_waits_is_in_no_prompt_but_its_own_and_later_ones() -> None:
     """The run that it waits for breaks off, and is retried: its prompt does not have the newer message."""
     gate = asyncio.Event()
-    stage = stage_with(ScriptedModel("One", gate))
+    stage = stage_with(ScriptedModel("One", gate), policy=TurnPolicy.REJECT)
     message = msgspec.structs.replace(streamed(stage, "First"), client_message_id="c-1")
     first = asyncio.create_task(stage.run(message))
     await stage.store.reached["load_coach"].wait()
@@ -528,7 +528,7 @@ async def test_deleting_a_conversation_in_mid_reply_stops_the_model_and_ends_eve
 
 async def test_deleting_a_conversation_ends_a_message_that_waits_for_a_dead_run_at_once() -> None:
     """The message does not wait out the lease of a deleted run."""
-    stage = stage_with()
+    stage = stage_with(policy=TurnPolicy.REJECT)
     await abandoned_run(stage, "So far")
     parts = msgspec.structs.replace(stage.dependencies, clock=Later(60))
     loop = asyncio.get_running_loop()

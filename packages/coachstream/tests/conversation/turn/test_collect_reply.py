@@ -14,6 +14,7 @@ from coachstream.conversation.events import Completed, Failed
 from coachstream.conversation.model import StopReason
 from coachstream.conversation.ports import ModelStop
 from coachstream.conversation.runs.deduplication import REPEATED_WITHIN
+from coachstream.conversation.runs.settings import TurnPolicy
 from coachstream.conversation.turn.reader_queue import TurnReader, collect_reply
 from coachstream.conversation.turn.request import TurnRequest
 from coachstream.conversation.turn.turn import run_turn
@@ -95,12 +96,13 @@ async def test_a_streamed_turn_that_is_live_is_waited_for(client_message_id: str
 
 
 async def test_another_message_is_not_waited_for() -> None:
-    """The client learns at once that a different turn is in progress."""
+    """By policy: the client learns at once that a different turn is in progress."""
     gate = asyncio.Event()
     stage = Stage(ScriptedModel("Hello, ", gate, ModelStop(StopReason.END_TURN)))
     streaming = asyncio.create_task(stage.run(streamed(stage.request("Something else"))))
     await stage.store.reached["begin_run"].wait()
-    failed = await whole(stage, stage.request())
+    request = msgspec.structs.replace(stage.request(), policy=TurnPolicy.REJECT)
+    failed = await whole(stage, request)
     assert isinstance(failed, Failed)
     assert failed.code is ErrorCode.TURN_IN_PROGRESS
     gate.set()

@@ -23,6 +23,7 @@ from coachstream.conversation.events import Attached, Chunk, Completed, Event, F
 from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import Message, Role, StopReason
 from coachstream.conversation.ports import ModelStop
+from coachstream.conversation.runs.settings import TurnPolicy
 from coachstream.conversation.turn.turn import run_closer, run_turn
 from contracts.store_records import user_message
 from support.doubles import ScriptedModel
@@ -427,7 +428,8 @@ async def test_two_turns_of_one_conversation_do_not_run_at_once() -> None:
     stage = Stage(Announcing("Wait", wait := asyncio.Event(), DONE))
     first = asyncio.create_task(stage.run())
     await called.wait()
-    assert _kinds(await stage.run(stage.request("Me too"))) == [Started, ErrorCode.TURN_IN_PROGRESS]
+    me_too = msgspec.structs.replace(stage.request("Me too"), policy=TurnPolicy.REJECT)
+    assert _kinds(await stage.run(me_too)) == [Started, ErrorCode.TURN_IN_PROGRESS]
     wait.set()
     assert _kinds(await first) == [Started, "Wait", Completed]
     assert stage.stored() == [QUESTION, ("assistant", "Wait"), ("user", "Me too")]

@@ -9,6 +9,9 @@ import msgspec
 from coachstream.conversation.events import LogPoint
 from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import ConversationKey, Message
+from coachstream.conversation.ports import RunBegun
+from coachstream.conversation.run_log import LogEntry, Opened
+from coachstream.conversation.runs.settings import RunSettings
 
 
 class RunClaim(msgspec.Struct, frozen=True):
@@ -42,6 +45,44 @@ class RunClaim(msgspec.Struct, frozen=True):
     def point(self) -> LogPoint:
         """The log position at which the lease holder begins."""
         return LogPoint(self.run_id, self.last)
+
+
+def opening_entry(
+    settings: RunSettings,
+    user_message_id: str,
+    writer: str,
+    *,
+    at: int,
+    has_producer: bool = True,
+    time_zone: str | None = None,
+) -> LogEntry:
+    """The first entry of a run that is opened at a time, in milliseconds since 1970."""
+    lease_s = settings.lease_s if has_producer else settings.reader_awaited_s
+    return LogEntry(
+        number=0,
+        epoch=1 if has_producer else 0,
+        leased_until=at + round(1000 * lease_s),
+        writer=writer,
+        content=Opened(user_message_id, has_producer=has_producer, at=at, time_zone=time_zone),
+        lease_ms=round(1000 * lease_s),
+    )
+
+
+def claim_of(key: ConversationKey, run_id: str, begun: RunBegun, opened: LogEntry) -> RunClaim:
+    """The claim of the process whose first entry a run has begun with."""
+    time_zone = opened.content.time_zone if isinstance(opened.content, Opened) else None
+    return RunClaim(
+        key=key,
+        run_id=run_id,
+        user_message=begun.user_message,
+        is_first_attempt=begun.is_first_attempt,
+        epoch=opened.epoch,
+        last=opened.number,
+        said="",
+        writer=opened.writer,
+        opened_at=begun.at,
+        time_zone=time_zone,
+    )
 
 
 def lease_end(now: datetime, lease_s: float) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Sequence
 
 from coachstream.conversation.errors import RunNotFound, TurnInterrupted, sentence_of
 from coachstream.conversation.events import Completed, Failed, LogPoint
@@ -31,6 +32,7 @@ from coachstream.conversation.run_log import (
     ending_of,
     reply_time,
 )
+from coachstream.conversation.run_queue import QueuedRun
 from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.runs.lease import LeaseWatch
 from coachstream.conversation.runs.settings import RunSettings
@@ -61,8 +63,8 @@ class RunCloser:
         self._model_name = model_name
         self._random_below = random_below
 
-    async def settle(self, key: ConversationKey) -> None:
-        """Close the conversation's run if its lease holder died long ago.
+    async def settle(self, key: ConversationKey) -> Sequence[QueuedRun]:
+        """Close the conversation's run if its lease holder died long ago; return the queue.
 
         A run that may be alive is left to processes that can observe its lease (`LeaseWatch`): its readers,
         and the sender of the next message.
@@ -70,9 +72,10 @@ class RunCloser:
         Raises:
             ConversationNotFound, StorageUnavailable: as the store does.
         """
-        run_id = await self._store.unfinished_run(key)
-        if run_id is not None:
-            await self.close_if_long_dead(key, run_id)
+        queue = await self._store.read_queue(key)
+        if queue.run_id is not None:
+            await self.close_if_long_dead(key, queue.run_id)
+        return queue.queued
 
     async def close_if_long_dead(self, key: ConversationKey, run_id: str) -> None:
         """Close a run whose lease expired long ago; observing such a lease takes a few renewal intervals.

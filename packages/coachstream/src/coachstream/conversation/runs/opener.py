@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
+from enum import StrEnum
 
 import msgspec
 
@@ -24,7 +25,9 @@ from coachstream.conversation.ports import (
     AlreadyAnswered,
     Clock,
     ConversationBusy,
+    QueueIsFull,
     RunBegun,
+    RunQueued,
     RunStore,
 )
 from coachstream.conversation.run_log import (
@@ -32,21 +35,38 @@ from coachstream.conversation.run_log import (
     Ending,
     Finished,
     LogEntry,
-    Opened,
     RunState,
     StopAsked,
     awaits_producer,
     ending_of,
     first_waiting_id,
 )
-from coachstream.conversation.runs.claim import RunClaim
+from coachstream.conversation.run_queue import RunQueue
+from coachstream.conversation.runs.claim import RunClaim, claim_of, opening_entry
 from coachstream.conversation.runs.closer import RunCloser
 from coachstream.conversation.runs.deduplication import find_earlier, has_failed_to_arrive, is_recent
 from coachstream.conversation.runs.lease import LeaseWatch
+from coachstream.conversation.runs.queue import withdraw
 from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
 
 MessageNow = Callable[[], Message]
 """Creates the message with the current time."""
+
+
+class StopResult(StrEnum):
+    """What a request to stop a run has done."""
+
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    WITHDRAWN = "withdrawn"
+
+
+class QueuePlace(msgspec.Struct, frozen=True):
+    """What a request wants for its message if that must wait."""
+
+    run_id: str
+    time_zone: str | None
+    policy: TurnPolicy
 
 
 class RunOpener:
@@ -73,8 +93,9 @@ class RunOpener:
         deadline: float,
         has_producer: bool = True,
         time_zone: str | None = None,
-    ) -> RunClaim | LogPoint | AlreadyAnswered:
-        """Store the message unless it is stored, and open a run for it unless it has one.
+        policy: TurnPolicy | None = None,
+    ) -> RunClaim | LogPoint | RunQueued | AlreadyAnswered:
+        """Store the message unless it is stored, and open or queue a run for it unless it has one.
 
         Args:
             key: the conversation.
@@ -85,13 +106,16 @@ class RunOpener:
                 monotonic seconds.
             has_producer: whether the caller holds the run's lease; if not, its first reader will.
             time_zone: `Opened.time_zone`.
+            policy: what to do if a reply is being written; the setting, if it is None.
 
         Returns:
-            The claim on the new run; or the beginning of the run that this message already has; or its stored
-            reply.
+            The claim on the new run; or the beginning of the run that this message already has; or its place
+            in the queue; or its stored reply.
 
         Raises:
-            TurnInProgress: a run for another message is alive, or may be; this message is stored.
+            TurnInProgress: by policy, because a run for another message is alive, or may be; or because the
+                queue is full. This message is stored.
+            MessageWithdrawn: it was queued and withdrawn.
             IdempotencyMismatch, QuotaExceeded: as `RunStore.begin_run`.
             ConversationNotFound, StorageUnavailable: as the store does.
         """
@@ -106,24 +130,18 @@ class RunOpener:
             )
             match result:
                 case RunBegun():
-                    return RunClaim(
-                        key=key,
-                        run_id=run_id,
-                        user_message=result.user_message,
-                        is_first_attempt=result.is_first_attempt,
-                        epoch=1 if has_producer else 0,
-                        last=0,
-                        said="",
-                        writer=writer,
-                        opened_at=result.at,
-                        time_zone=time_zone,
-                    )
+                    return claim_of(key, run_id, result, opened)
                 case AlreadyAnswered() if earlier is not None and not has_failed_to_arrive(earlier, message):
                     earlier = None  # deliberately sent again
                 case AlreadyAnswered():
                     return result
                 case ConversationBusy():
-                    joined = await self._with_busy(key, earlier or message, result, deadline)
+                    joined: LogPoint | RunQueued | None
+                    if (policy or self._settings.policy) is TurnPolicy.REJECT and not result.is_idle:
+                        joined = await self._with_busy(key, earlier or message, result, deadline)
+                    else:
+                        place = QueuePlace(run_id, time_zone, policy or self._settings.policy)
+                        joined = await self._queue(key, earlier or message, result, place)
                     if joined is not None:
                         return joined
                     self.has_waited = True
@@ -137,16 +155,25 @@ class RunOpener:
         *,
         deadline: float,
         time_zone: str | None = None,
+        policy: TurnPolicy | None = None,
     ) -> str:
         """Like `open`, for a message whose first reader will produce the reply; returns the run's id.
 
         A message that already has a reply gets a finished run that points to it.
         """
         opened = await self.open(
-            key, message_now, run_id, deadline=deadline, has_producer=False, time_zone=time_zone
+            key,
+            message_now,
+            run_id,
+            deadline=deadline,
+            has_producer=False,
+            time_zone=time_zone,
+            policy=policy,
         )
         if isinstance(opened, RunClaim):
             return run_id
+        if isinstance(opened, RunQueued):
+            return opened.run.run_id
         if isinstance(opened, LogPoint):
             return opened.run_id
         of_run = opened.reply.metadata.run_id
@@ -199,6 +226,64 @@ class RunOpener:
             last = there
         return False
 
+    async def stop_or_withdraw(self, key: ConversationKey, run_id: str) -> StopResult:
+        """Stop a run that has begun, or withdraw a queued one together with its message.
+
+        Raises:
+            RunNotFound: the conversation has no such run.
+        """
+        try:
+            return await self._stop_begun(key, run_id)
+        except RunNotFound:
+            if await withdraw(self._store, key, run_id):
+                return StopResult.WITHDRAWN
+        return await self._stop_begun(key, run_id)  # it may have begun in the meantime
+
+    async def _stop_begun(self, key: ConversationKey, run_id: str) -> StopResult:
+        return StopResult.STOPPING if await self.stop(key, run_id) else StopResult.FINISHED
+
+    async def _queue(
+        self, key: ConversationKey, message: Message, busy: ConversationBusy, place: QueuePlace
+    ) -> LogPoint | RunQueued | None:
+        """Join the message's run or its place in the queue, or queue it; None to begin again.
+
+        Raises:
+            TurnInProgress: the queue is full; the message is stored.
+        """
+        stored = busy.user_message
+        found = None if stored is None else RunQueue(None, busy.queued).run_of(stored.id)
+        if stored is not None and found is not None:
+            return RunQueued(stored, found)
+        is_stop_due = False
+        if not busy.is_idle:
+            state = RunState.of(await self._store.read_log(key, busy.run_id))
+            if state is None:
+                await self._closer.close(key, busy.run_id, None)
+            if state is None or state.ending is not None:
+                return None
+            if await self._is_run_of(message, state, key, busy):
+                return LogPoint(busy.run_id, 0)
+            in_order = id_after(message.id, first_waiting_id(state.opened.at))
+            message = msgspec.structs.replace(message, id=in_order)
+            is_stop_due = place.policy is TurnPolicy.INTERRUPT and not state.is_stop_asked
+        queued = await self._store.enqueue_run(
+            key,
+            stored or message,
+            place.run_id,
+            behind=busy.run_id,
+            most=self._settings.max_queued,
+            time_zone=place.time_zone,
+        )
+        if isinstance(queued, QueueIsFull):
+            stored = stored or await self._store.save_waiting_message(key, message, busy.run_id)
+            if stored is None:
+                return None
+            raise TurnInProgress(busy.run_id, stored)
+        if is_stop_due and queued is not None and queued.run.run_id == place.run_id:
+            with suppress(RunNotFound):  # it has ended
+                await self.stop(key, busy.run_id)
+        return queued
+
     async def _with_busy(
         self, key: ConversationKey, message: Message, busy: ConversationBusy, deadline: float
     ) -> LogPoint | None:
@@ -229,12 +314,7 @@ class RunOpener:
                 return None
             if await self._is_run_of(message, state, key, busy):
                 return LogPoint(busy.run_id, 0)
-            interrupts = self._settings.policy is TurnPolicy.INTERRUPT
-            if interrupts and not state.is_stop_asked:
-                with suppress(RunNotFound):  # the next read notices
-                    await self.stop(key, busy.run_id)
-            must_wait = lease.is_alive and not interrupts
-            if must_wait or self._clock.monotonic() + pause_s > deadline:
+            if lease.is_alive or self._clock.monotonic() + pause_s > deadline:
                 await self._store_waiting(key, message, state, busy)
                 return None
             await asyncio.sleep(pause_s)
@@ -273,14 +353,8 @@ class RunOpener:
     def _opened(
         self, message: Message, writer: str, *, at: int, has_producer: bool, time_zone: str | None = None
     ) -> LogEntry:
-        lease_s = self._settings.lease_s if has_producer else self._settings.reader_awaited_s
-        return LogEntry(
-            number=0,
-            epoch=1 if has_producer else 0,
-            leased_until=at + round(1000 * lease_s),
-            writer=writer,
-            content=Opened(message.id, has_producer=has_producer, at=at, time_zone=time_zone),
-            lease_ms=round(1000 * lease_s),
+        return opening_entry(
+            self._settings, message.id, writer, at=at, has_producer=has_producer, time_zone=time_zone
         )
 
 

@@ -12,15 +12,23 @@ from coachstream.conversation.quotas import UNLIMITED, QuotaLimits
 class TurnPolicy(StrEnum):
     """What happens when a message arrives during the run of another one."""
 
+    ENQUEUE = "enqueue"
     REJECT = "reject"
     INTERRUPT = "interrupt"
+
+
+DEFAULT_MAX_QUEUED = 3
+"""As many as a person sends before looking whether anything comes back."""
 
 
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of runs. Durations are in seconds.
 
     Attributes:
-        policy: what happens when a message arrives during the run of another one.
+        policy: what happens when a message arrives during the run of another one, unless its request tells.
+        max_queued: the maximum number of queued runs of a conversation.
+        attended_within_s: how long the first run of the queue waits for a process of its own, until another
+            one that waits begins it.
         lease_s: the lease duration: how long a run counts as alive after its lease holder's last entry.
         segment_bytes: the text of a full segment, which is committed at once, in UTF-8 bytes.
         entry_bytes: the maximum text of an entry. What arrives while an entry is written is in the next one,
@@ -37,7 +45,9 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
         quotas: the limits of users who have none of their own.
     """
 
-    policy: TurnPolicy = TurnPolicy.REJECT
+    policy: TurnPolicy = TurnPolicy.ENQUEUE
+    max_queued: int = DEFAULT_MAX_QUEUED
+    attended_within_s: float = 5.0
     lease_s: float = 15.0
     segment_bytes: int = 2048
     entry_bytes: int = 16_384

@@ -40,6 +40,15 @@ class TurnDeadline:
         self._is_interrupted = False
         self._limit: asyncio.Timeout | None = None
 
+    @property
+    def queue_until(self) -> float:
+        """How long a turn may wait in the queue: a reply that begins then has the other half of the time."""
+        return (self._began + self.save_at) / 2
+
+    def begin_now(self) -> None:
+        """Measure the turn from now on: it has waited for others until now."""
+        self._began = self._clock.monotonic()
+
     def elapsed_ms(self) -> int:
         """Whole milliseconds since the turn began."""
         return round((self._clock.monotonic() - self._began) * 1000)

@@ -9,6 +9,7 @@ import msgspec
 from coachstream.conversation.events import LogPoint
 from coachstream.conversation.model import ConversationKey
 from coachstream.conversation.run_log import FROM_THE_BEGINNING
+from coachstream.conversation.runs.settings import TurnPolicy
 
 
 class TurnRequest(msgspec.Struct, frozen=True):
@@ -23,6 +24,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
         streamed: whether the client requested a stream. Such a reader can reconnect.
         after: the position that the reader reached in an earlier attempt, if it sent one.
         time_zone: the name of the user's time zone, if the client sent one; it may be unknown here.
+        policy: what to do if another reply is being written; the setting, if it is None.
     """
 
     key: ConversationKey
@@ -33,6 +35,7 @@ class TurnRequest(msgspec.Struct, frozen=True):
     streamed: bool = False
     after: LogPoint | None = None
     time_zone: str | None = None
+    policy: TurnPolicy | None = None
 
 
 class ResumeRequest(msgspec.Struct, frozen=True):

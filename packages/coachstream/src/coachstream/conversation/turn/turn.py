@@ -35,6 +35,7 @@ from coachstream.conversation.events import (
     Failed,
     GuardrailWarning,
     LogPoint,
+    Reconnect,
     Reset,
     Send,
     Started,
@@ -52,11 +53,12 @@ from coachstream.conversation.model import (
     Timings,
     to_milliseconds,
 )
-from coachstream.conversation.ports import AlreadyAnswered
+from coachstream.conversation.ports import AlreadyAnswered, RunQueued
 from coachstream.conversation.run_log import FROM_THE_BEGINNING
 from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.runs.closer import RunCloser
 from coachstream.conversation.runs.opener import RunOpener
+from coachstream.conversation.runs.queue import QueueWaiter
 from coachstream.conversation.runs.watcher import HasLeft, RunWatcher, never_leaves
 from coachstream.conversation.runs.writer import RunLost
 from coachstream.conversation.turn.analysis import PendingAnalysis
@@ -89,14 +91,17 @@ async def run_turn(
 
 async def resume_run(
     request: ResumeRequest,
-    watcher: RunWatcher,
+    watcher: RunWatcher | None,
     dependencies: TurnDependencies,
     settings: TurnSettings | None = None,
     *,
     send: Send,
     has_left: HasLeft = never_leaves,
 ) -> None:
-    """Follow a run with an opened watcher; produce its reply if the run has no lease holder."""
+    """Follow a run with an opened watcher; produce its reply if the run has no lease holder.
+
+    Without a watcher the run is in the queue: the reader waits for its turn.
+    """
     turn = _ResumedTurn(request, watcher, dependencies, settings or TurnSettings(), send, has_left)
     await turn.run()
 
@@ -192,9 +197,22 @@ class _Turn(ABC):
         self._measured = TurnMeasurements()
         #: Whether another process produces, and reports, the run.
         self._is_only_reader = False
+        #: The replies to other messages in the queue that this process writes.
+        self._others: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
         """Send every event, the ending last, and report the turn."""
+        try:
+            await self._run_to_the_end()
+        except asyncio.CancelledError:
+            for other in self._others:
+                other.cancel()
+            raise
+        finally:
+            if self._others:
+                await asyncio.wait(self._others)
+
+    async def _run_to_the_end(self) -> None:
         failure: CoachStreamError | None = None
         try:
             await self._send(Started())
@@ -258,6 +276,30 @@ class _Turn(ABC):
         async with self._load(found.user_message.content) as load:
             return await self._produce(found, load)
 
+    async def _wait_in_queue(
+        self, run_id: str, *, has_left: HasLeft
+    ) -> RunClaim | LogPoint | Failed | Reconnect | None:
+        """Wait for the run's turn (see `QueueWaiter.wait`)."""
+        self._is_only_reader = True
+        waiter = QueueWaiter(
+            self._key,
+            run_id,
+            store=self._dependencies.runs,
+            clock=self._dependencies.clock,
+            closer=run_closer(self._dependencies, self._settings),
+            settings=self._settings.runs,
+            deadline=self._deadline.queue_until,
+        )
+        found = await waiter.wait(self._send, self._take_over, has_left=has_left)
+        self._now = to_milliseconds(self._dependencies.clock.now())
+        self._deadline.begin_now()
+        return found
+
+    def _take_over(self, claim: RunClaim) -> None:
+        """Produce the reply of a run that no process attends, next to this turn."""
+        turn = _UnattendedTurn(claim, self._deadline.at, self._dependencies, self._settings)
+        self._others.add(asyncio.create_task(turn.run(), name="queued-run"))
+
     async def _open(self, run_id: str, *, after: int) -> RunWatcher:
         watcher = _watcher(self._key, run_id, after, self._deadline.at, self._dependencies, self._settings)
         if await self._deadline.bound(watcher.open()) is None:
@@ -320,16 +362,25 @@ class _MessageTurn(_Turn):
                 new_run_id(self._now, self._dependencies.random_below),
                 deadline=self._deadline.save_at,
                 time_zone=self._request.time_zone,
+                policy=self._request.policy,
             )
         )
-        opened: RunClaim | LogPoint | AlreadyAnswered | None = None
+        opened: RunClaim | LogPoint | RunQueued | AlreadyAnswered | None = None
         try:
             async with AsyncExitStack() as loading:
                 load = await loading.enter_async_context(self._load(self._request.text))
                 # Shielded, because a run that is being opened when the turn ends must still be closed.
                 opened = await self._deadline.bound(asyncio.shield(opening))
+                has_waited = opener.has_waited
+                if isinstance(opened, RunQueued):
+                    await loading.aclose()
+                    # Its sender may leave: the reply is written nevertheless, as that of any other turn.
+                    found = await self._wait_in_queue(opened.run.run_id, has_left=never_leaves)
+                    if found is None or isinstance(found, Failed | Reconnect):
+                        return found
+                    opened, has_waited = found, True
                 if isinstance(opened, RunClaim):
-                    if opener.has_waited:
+                    if has_waited:
                         await loading.aclose()
                         load = await loading.enter_async_context(self._load(self._request.text))
                     return await self._produce(opened, load)
@@ -389,7 +440,9 @@ class _MessageTurn(_Turn):
             timings=Timings(context=0, first_chunk=None, total=self._deadline.elapsed_ms()),
         )
 
-    async def _close_what_opens(self, opening: asyncio.Task[RunClaim | LogPoint | AlreadyAnswered]) -> None:
+    async def _close_what_opens(
+        self, opening: asyncio.Task[RunClaim | LogPoint | RunQueued | AlreadyAnswered]
+    ) -> None:
         """Release the conversation from a run that will not be produced, if time permits."""
         await asyncio.wait((opening,), timeout=self._deadline.seconds_to_save())
         opening.cancel()
@@ -409,14 +462,45 @@ class _ResumedTurn(_Turn):
     def __init__(
         self,
         request: ResumeRequest,
-        watcher: RunWatcher,
+        watcher: RunWatcher | None,
         dependencies: TurnDependencies,
         settings: TurnSettings,
         send: Send,
         has_left: HasLeft,
     ) -> None:
         super().__init__(request, dependencies, settings, send, has_left)
+        self._run_id = request.run_id
         self._watcher = watcher
 
     async def _run(self) -> Ending | None:
-        return await self._follow(self._watcher)
+        watcher = self._watcher
+        if watcher is None:
+            found = await self._wait_in_queue(self._run_id, has_left=self._has_left)
+            if isinstance(found, RunClaim):
+                async with self._load(found.user_message.content) as load:
+                    return await self._produce(found, load)
+            if not isinstance(found, LogPoint):
+                return found
+            with _of_unfinished_run():
+                watcher = await self._open(self._run_id, after=FROM_THE_BEGINNING)
+            await self._send(Attached(watcher.point))
+        return await self._follow(watcher)
+
+
+async def _to_nobody(_event: Event) -> None:
+    pass
+
+
+class _UnattendedTurn(_Turn):
+    """Produces the reply of a run whose reader, if it has one, follows it elsewhere."""
+
+    def __init__(
+        self, claim: RunClaim, deadline: float, dependencies: TurnDependencies, settings: TurnSettings
+    ) -> None:
+        request = ResumeRequest(claim.key, claim.run_id, deadline)
+        super().__init__(request, dependencies, settings, _to_nobody, never_leaves)
+        self._claim = claim
+
+    async def _run(self) -> Ending | None:
+        async with self._load(self._claim.user_message.content) as load:
+            return await self._produce(self._claim, load)

@@ -38,6 +38,7 @@ from coachstream.web.conversations import (
     one_conversation,
     one_page,
     parse_page,
+    with_queue,
 )
 from coachstream.web.request_body import (
     parse_conversation_change,
@@ -115,12 +116,14 @@ async def _on_conversations(
 
 
 async def _read(key: ConversationKey, page: Page | None, services: Services) -> OneConversationBody:
-    await Turns(services).close_dead(key)
+    queued = await Turns(services).close_dead(key)
     conversation = await services.store.get_conversation(key)
     if page is None:
-        return one_conversation(conversation, await services.store.load_messages(key))
-    newest = await services.store.load_newest(key, limit=page.limit + 1, before=page.before)
-    return one_page(conversation, newest, page)
+        body = one_conversation(conversation, await services.store.load_messages(key))
+    else:
+        newest = await services.store.load_newest(key, limit=page.limit + 1, before=page.before)
+        body = one_page(conversation, newest, page)
+    return with_queue(body, queued)
 
 
 async def _on_all_data(

@@ -90,8 +90,14 @@ def _relay_of(turn: TurnReader, encoder: Encoder, services: Services, invocation
 
 
 async def _run_of(cursor: Cursor, key: ConversationKey, services: Services) -> str | None:
-    """The run that the reader has started, finished or not; else the conversation's unfinished one."""
+    """The run that the reader has started, finished or not; else the conversation's unfinished one.
+
+    If none is unfinished, the first in the queue; it then begins.
+    """
     begun = cursor.newest
     if begun is not None and await services.store.read_last(key, begun.run_id) is not None:
         return begun.run_id
-    return await services.store.unfinished_run(key)
+    queue = await services.store.read_queue(key)
+    if begun is not None and queue.position_of(begun.run_id) is not None:
+        return begun.run_id
+    return queue.first_run_id

@@ -14,7 +14,7 @@ from coachstream.web.run_requests import RunStoppedBody
 
 
 async def stop(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
-    """Stop a run; its text so far becomes the reply.
+    """Stop a run, whose text so far becomes the reply; or withdraw a queued one, whose message is deleted.
 
     Raises:
         CoachStreamError: the caller is not its user, there is no such run, or the store failed.
@@ -22,6 +22,6 @@ async def stop(accepted: Accepted, services: Services, invocation: Invocation) -
     await accept_user(accepted, services)
     route = accepted.route
     invocation.key = route.key
-    if await Turns(services).stop(route.key, route.run_id):
-        return respond_with(JsonResponse(HTTPStatus.ACCEPTED, RunStoppedBody(route.run_id, "stopping")))
-    return respond_with(JsonResponse(HTTPStatus.OK, RunStoppedBody(route.run_id, "finished")))
+    result = await Turns(services).stop(route.key, route.run_id)
+    status = HTTPStatus.ACCEPTED if result.value == "stopping" else HTTPStatus.OK
+    return respond_with(JsonResponse(status, RunStoppedBody(route.run_id, result.value)))

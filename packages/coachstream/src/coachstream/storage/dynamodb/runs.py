@@ -30,13 +30,19 @@ from datetime import datetime
 
 import msgspec
 
-from coachstream.conversation.errors import ConversationNotFound, RunNotFound, StorageUnavailable
+from coachstream.conversation.errors import (
+    ConversationNotFound,
+    MessageWithdrawn,
+    RunNotFound,
+    StorageUnavailable,
+)
 from coachstream.conversation.ids import first_message_id, id_after
 from coachstream.conversation.model import ConversationKey, Message, Role, format_timestamp
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.prompt.records import as_record, as_text
 from coachstream.conversation.quotas import UNLIMITED, OwnLimits, QuotaLimits, QuotaUse, Spent
 from coachstream.conversation.run_log import LogEntry
+from coachstream.conversation.run_queue import place_behind
 from coachstream.storage.dynamodb.counter_repair import repair_counter
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended, RequestRefused
 from coachstream.storage.dynamodb.history import newest_id
@@ -86,6 +92,9 @@ from coachstream.storage.dynamodb.unfinished_runs import (
 from coachstream.storage.idempotency import require_same_text
 from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
 
+WITHDRAWN = "isWithdrawn"
+"""The mark of a claim whose message was withdrawn and deleted."""
+
 MOST_ATTEMPTS = 4
 """The maximum number of attempts to begin or finish a run under contention."""
 
@@ -119,7 +128,7 @@ class DynamoDbRuns:
         looked_up = False
         for _ in range(MOST_ATTEMPTS):
             writes = self._first_attempt(key, user_message, run_id, opened, looked_up=looked_up)
-            writes |= _taking(key, quotas, opened)
+            writes |= taking_of(key, quotas, opened)
             try:
                 await self._transact(key, writes)
             except TransactionCancelled as cancelled:
@@ -152,7 +161,7 @@ class DynamoDbRuns:
                 await self._transact(key, writes)
             except TransactionCancelled as cancelled:
                 there = await self._unfinished_run_there(cancelled, key)
-                if there is not None and there.run_id != run_id:
+                if there is not None and there.queue.first_run_id != run_id:
                     return None
                 if cancelled.failed & {Step.MESSAGE, Step.CLAIM}:
                     stored = await self._stored(cancelled, key, user_message)
@@ -160,7 +169,7 @@ class DynamoDbRuns:
                         return stored
                 elif there is not None:
                     user_message = msgspec.structs.replace(
-                        user_message, id=id_after(user_message.id, there.newest_id)
+                        user_message, id=place_behind(user_message.id, there.newest_id)
                     )
             else:
                 return user_message
@@ -283,7 +292,7 @@ class DynamoDbRuns:
             reply = await self.load_message(key, indexed.reply_id)
             if reply is not None:
                 return AlreadyAnswered(stored, reply)
-        if there is None or there.run_id is None:
+        if there is None or there.queue.first_run_id is None:
             looked_up = there is not None and there.newest_id is None
             # The new message's id was greater than all others, unless that condition failed.
             newest = await newest_id(self._table, key) if looked_up else user_message.id
@@ -293,7 +302,7 @@ class DynamoDbRuns:
             first = as_stored(opened, stored.id, is_first_attempt=False, newest_id=bound)
             writes = self._another_attempt(key, stored, indexed, run_id, first)
             writes[Step.UNFINISHED_RUN] = taking(key, run_id, bound, looked_up=looked_up)
-            writes |= _taking(key, quotas, opened)
+            writes |= taking_of(key, quotas, opened)
             try:
                 await self._transact(key, writes)
             except TransactionCancelled as again:
@@ -488,11 +497,14 @@ class DynamoDbRuns:
 
         Raises:
             IdempotencyMismatch: it has another text.
+            MessageWithdrawn: it was deleted.
         """
         message_id, client_id = message.id, message.metadata.client_message_id
         if Step.CLAIM in cancelled.failed and client_id is not None:
             claim = cancelled.existing.get(Step.CLAIM)
             claim = claim or await self._table.get(message_claim_key(key, client_id)) or {}
+            if claim.get(WITHDRAWN) is True:
+                raise MessageWithdrawn
             message_id = as_text(claim.get("messageId")) or message_id
         item = cancelled.existing.get(Step.MESSAGE)
         if item is not None and message_id == message.id:
@@ -514,7 +526,7 @@ class DynamoDbRuns:
         return None if user_message_id is None else await self._reply_index.load(key, user_message_id)
 
 
-def _taking(key: ConversationKey, quotas: QuotaLimits, opened: LogEntry) -> dict[Step, Write]:
+def taking_of(key: ConversationKey, quotas: QuotaLimits, opened: LogEntry) -> dict[Step, Write]:
     """The write that takes a run from the user's quotas, if any is on."""
     return {Step.QUOTA: taking_quota(key, quotas, opened_at(opened))} if quotas.is_on else {}
 
@@ -535,7 +547,8 @@ def _busy(
         StorageUnavailable: a log of a run with the same id exists, so that no retry can succeed.
     """
     if there is not None:
-        return None if there.run_id is None else ConversationBusy(there.run_id, stored)
+        first = there.queue.first_run_id
+        return None if first is None else ConversationBusy(first, stored, there.queued)
     if Step.ENTRY in cancelled.failed:
         raise StorageUnavailable("a log of a run with this id already exists")
     return None

@@ -9,7 +9,7 @@ from coachstream.storage.dynamodb.context import DynamoDbContext
 from coachstream.storage.dynamodb.conversations import DynamoDbConversations
 from coachstream.storage.dynamodb.memories import DynamoDbMemories
 from coachstream.storage.dynamodb.mirror import Mirror
-from coachstream.storage.dynamodb.runs import DynamoDbRuns
+from coachstream.storage.dynamodb.queued_runs import DynamoDbQueuedRuns
 from coachstream.storage.dynamodb.table_client import OpenClient, TableClient
 from coachstream.storage.dynamodb.user_data import DynamoDbUserData
 
@@ -22,7 +22,9 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class DynamoDbStore(DynamoDbRuns, DynamoDbContext, DynamoDbConversations, DynamoDbMemories, DynamoDbUserData):
+class DynamoDbStore(
+    DynamoDbQueuedRuns, DynamoDbContext, DynamoDbConversations, DynamoDbMemories, DynamoDbUserData
+):
     """`RunStore`, `ContextStore`, `ConversationStore`, `MemoryStore` and `UserDataStore` over one table.
 
     Create one per process and event loop. It needs no closing: the client is opened at the first use, and its
@@ -50,7 +52,7 @@ class DynamoDbStore(DynamoDbRuns, DynamoDbContext, DynamoDbConversations, Dynamo
         """
         table_client = TableClient(client, table)
         mirror = Mirror(table_client, now=now, on_stop=on_mirror_stop) if mirror_messages else None
-        DynamoDbRuns.__init__(self, table_client, mirror, now=now)
+        DynamoDbQueuedRuns.__init__(self, table_client, mirror, now=now)
         DynamoDbContext.__init__(self, table_client, now=now)
         DynamoDbConversations.__init__(self, table_client, now=now)
         DynamoDbMemories.__init__(self, table_client, now=now)

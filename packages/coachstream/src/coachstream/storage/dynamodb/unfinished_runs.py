@@ -1,11 +1,12 @@
-"""The item that names a conversation's unfinished run and its newest message.
+"""The item that names a conversation's unfinished run, its queue and its newest message.
 
-Both are in one item, because the beginning and end of each run write it anyway: a condition on it ensures at
+All are in one item, because the beginning and end of each run write it anyway: a condition on it ensures at
 no extra cost that a new message sorts after all others, however long the conversation is. It has
 
 - `runId` while a run is unfinished, and `coachId`;
 - `newestId`: no message of the conversation has a greater id. It is missing if an earlier version released
   the conversation, or another program created it; then it is looked up once (`history.newest_id`);
+- `queue`, the queued runs in their order, if there are or were any. No run begins but the first of them;
 - `isDeleted` from the first step of a deletion, after which no run can begin or finish, and `tombstone`, the
   sort key of the log entry that ended the run.
 
@@ -15,20 +16,32 @@ block this one, which could neither read nor finish its run.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
+from coachstream.conversation.errors import StorageUnavailable
 from coachstream.conversation.ids import first_message_id, moment_of, time_in
 from coachstream.conversation.model import ConversationKey, Message
 from coachstream.conversation.prompt.records import as_text
 from coachstream.conversation.quotas import Spent
+from coachstream.conversation.run_queue import QueuedRun, RunQueue
 from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.keys import unfinished_run_key
 from coachstream.storage.dynamodb.log_items import is_of_coach
 from coachstream.storage.dynamodb.quotas import adding
 from coachstream.storage.dynamodb.requests import Delete, Update
 
-_IS_FREE = "(attribute_not_exists(#runId) OR #coachId <> :coach) AND attribute_not_exists(#isDeleted)"
+_HAS_NO_QUEUE = "(attribute_not_exists(#queue) OR size(#queue) < :one)"
+_IS_FREE = (
+    f"((attribute_not_exists(#runId) AND {_HAS_NO_QUEUE}) OR #coachId <> :coach)"
+    " AND attribute_not_exists(#isDeleted)"
+)
 _IS_THIS_RUN = "#runId = :run AND #coachId = :coach"
+_WORKS_ON = (
+    "#coachId = :coach AND (#runId = :run OR (attribute_not_exists(#runId) AND #queue[0].#runId = :run))"
+)
+_IS_LATEST = "(attribute_not_exists(#newestId) OR #newestId < :place)"
 
 
 class UnfinishedRun(msgspec.Struct, frozen=True):
@@ -39,12 +52,19 @@ class UnfinishedRun(msgspec.Struct, frozen=True):
         newest_id: an upper bound of the conversation's message ids, if it is stored.
         is_deleted: whether the conversation is being deleted.
         tombstone: the sort key of the tombstone that ended the run.
+        queued: the queue.
     """
 
     run_id: str | None = None
     newest_id: str | None = None
     is_deleted: bool = False
     tombstone: str | None = None
+    queued: tuple[QueuedRun, ...] = ()
+
+    @property
+    def queue(self) -> RunQueue:
+        """What the conversation works on."""
+        return RunQueue(self.run_id, self.queued)
 
 
 def unfinished_run_in(item: Item | None, key: ConversationKey) -> UnfinishedRun:
@@ -59,7 +79,18 @@ def unfinished_run_in(item: Item | None, key: ConversationKey) -> UnfinishedRun:
         newest_id=newest_id,
         is_deleted=item.get("isDeleted") is True,
         tombstone=as_text(item.get("tombstone")) or None,
+        queued=tuple(_queued_in(item)),
     )
+
+
+def _queued_in(item: Item) -> Iterator[QueuedRun]:
+    found = item.get("queue")
+    for each in found if isinstance(found, list) else ():
+        try:
+            yield msgspec.convert(each, QueuedRun)
+        except msgspec.ValidationError:
+            # Skipped, its message would never be answered, and nobody would know.
+            raise StorageUnavailable("the queue of a conversation cannot be read") from None
 
 
 def having_no_messages(key: ConversationKey) -> Update:
@@ -84,9 +115,9 @@ def taking(key: ConversationKey, run_id: str, newest_id: str, *, looked_up: bool
     is_newest = "attribute_not_exists(#newestId)" if looked_up else "#newestId < :newest"
     return Update(
         unfinished_run_key(key),
-        "SET #runId = :run, #coachId = :coach, #newestId = :newest",
+        "SET #runId = :run, #coachId = :coach, #newestId = :newest REMOVE #queue",
         f"{_IS_FREE} AND {is_newest}",
-        {":run": run_id, ":coach": key.coach_id, ":newest": newest_id},
+        {":run": run_id, ":coach": key.coach_id, ":newest": newest_id, ":one": 1},
         returns_existing=True,
     )
 
@@ -96,18 +127,74 @@ def bound_after(newest_id: str) -> str:
     return first_message_id(moment_of((time_in(newest_id) or 0) + 1))
 
 
-def advancing(key: ConversationKey, run_id: str, newest_id: str) -> Update:
-    """The write that records a new message that waits for the run, if it is newer than all others.
+def advancing(key: ConversationKey, behind: str, newest_id: str) -> Update:
+    """The write that records a new message that waits, if it is newer than all others.
 
     If the item has no newest id, the waiting message is the newest, because its id is later than the run.
+
+    Args:
+        key: the conversation.
+        behind: what the conversation works on: the condition fails if it is something else.
+        newest_id: the id of the message. It leaves room for the reply to any message in the queue.
     """
     return Update(
         unfinished_run_key(key),
         "SET #newestId = :newest",
-        f"{_IS_THIS_RUN} AND (attribute_not_exists(#newestId) OR #newestId < :newest)",
-        {":run": run_id, ":coach": key.coach_id, ":newest": newest_id},
+        f"{_WORKS_ON} AND {_IS_LATEST}",
+        {":run": behind, ":coach": key.coach_id, ":newest": newest_id, ":place": _place(newest_id)},
         returns_existing=True,
     )
+
+
+def queueing(key: ConversationKey, behind: str, run: QueuedRun, newest_id: str, *, most: int) -> Update:
+    """The write that queues a run and reserves its place in the conversation, as `advancing` does.
+
+    The condition also fails if there are `most` queued runs.
+    """
+    values = {
+        ":queued": [msgspec.to_builtins(run)],
+        ":empty": [],
+        ":most": most,
+        ":run": behind,
+        ":coach": key.coach_id,
+        ":newest": newest_id,
+        ":place": _place(newest_id),
+    }
+    return Update(
+        unfinished_run_key(key),
+        "SET #newestId = :newest, #queue = list_append(if_not_exists(#queue, :empty), :queued)",
+        f"{_WORKS_ON} AND {_IS_LATEST} AND (attribute_not_exists(#queue) OR size(#queue) < :most)",
+        values,
+        returns_existing=True,
+    )
+
+
+def beginning(key: ConversationKey, run_id: str) -> Update:
+    """The write that makes the first in the queue the conversation's unfinished run, if it has none."""
+    return Update(
+        unfinished_run_key(key),
+        "SET #runId = :run REMOVE #queue[0]",
+        "#coachId = :coach AND attribute_not_exists(#runId) AND #queue[0].#runId = :run",
+        {":run": run_id, ":coach": key.coach_id},
+        returns_existing=True,
+    )
+
+
+def leaving(key: ConversationKey, run_id: str, *, position: int) -> Update:
+    """The write that takes a run out of the queue, if it is still at this 1-based position."""
+    place = f"#queue[{position - 1}]"
+    return Update(
+        unfinished_run_key(key),
+        f"REMOVE {place}",
+        f"#coachId = :coach AND {place}.#runId = :run",
+        {":run": run_id, ":coach": key.coach_id},
+    )
+
+
+def _place(message_id: str) -> str:
+    """What the newest id must be less than, for a reply to fit between it and this one (`place_behind`)."""
+    time = time_in(message_id)
+    return message_id if time is None else first_message_id(moment_of(time - 1))
 
 
 def freeing(key: ConversationKey, run_id: str, reply: Message | None, spent: Spent | None) -> Update:
@@ -155,4 +242,4 @@ def deleting(key: ConversationKey, run_id: str | None, tombstone: str | None) ->
         values |= {":run": run_id, ":tombstone": tombstone}
         condition = _IS_THIS_RUN
         change += ", #tombstone = :tombstone"
-    return Update(unfinished_run_key(key), f"{change} REMOVE #runId", condition, values)
+    return Update(unfinished_run_key(key), f"{change} REMOVE #runId, #queue", condition, values)

@@ -17,16 +17,30 @@ from typing import TypeVar
 
 import msgspec
 
-from coachstream.conversation.errors import ConversationNotFound, RunNotFound
-from coachstream.conversation.ids import first_message_id, id_after
+from coachstream.conversation.errors import ConversationNotFound, MessageWithdrawn, RunNotFound
+from coachstream.conversation.ids import first_message_id, id_after, milliseconds_of, moment_of, time_in
 from coachstream.conversation.model import ConversationKey, Message, Role, StopReason, format_timestamp
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
+from coachstream.conversation.ports import (
+    AlreadyAnswered,
+    ConversationBusy,
+    QueueIsFull,
+    RunBegun,
+    RunQueued,
+)
 from coachstream.conversation.quotas import UNLIMITED, OwnLimits, QuotaLimits, QuotaUse, Spent
 from coachstream.conversation.run_log import LogEntry, decode_entry, encode_entry
+from coachstream.conversation.run_queue import QueuedRun, RunQueue, place_behind
 from coachstream.sqlite_file import decoding
 from coachstream.storage.idempotency import require_same_text
-from coachstream.storage.log_entries import as_stored, is_repeated, opened_at
+from coachstream.storage.log_entries import as_begun, as_stored, is_repeated, opened_at
 from coachstream.storage.sqlite.database import Database
+from coachstream.storage.sqlite.queued_runs import (
+    delete_queued,
+    insert_queued,
+    is_withdrawn,
+    mark_withdrawn,
+    queued_runs,
+)
 from coachstream.storage.sqlite.quotas import count_tokens, quota_use, set_own_limits, take_turn
 from coachstream.storage.sqlite.rows import (
     MESSAGE_COLUMNS,
@@ -73,12 +87,95 @@ class SqliteRuns:
 
         def save(connection: sqlite3.Connection) -> Message | None:
             conversation = conversation_number(connection, key)
-            if _unfinished_run(connection, conversation) != run_id:
+            if _queue(connection, conversation).first_run_id != run_id:
                 return None
             stored = _stored_message(connection, conversation, user_message)
-            return stored or _save_new(connection, conversation, user_message)
+            return stored or _save_waiting(connection, conversation, user_message)
 
         return await self._database.write(save)
+
+    async def enqueue_run(
+        self,
+        key: ConversationKey,
+        user_message: Message,
+        run_id: str,
+        *,
+        behind: str,
+        most: int,
+        time_zone: str | None = None,
+    ) -> RunQueued | QueueIsFull | None:
+        """Save the user message exactly once and queue a run for it (see `RunStore`)."""
+
+        def enqueue(connection: sqlite3.Connection) -> RunQueued | QueueIsFull | None:
+            conversation = conversation_number(connection, key)
+            queue = _queue(connection, conversation)
+            stored = _stored_message(connection, conversation, user_message)
+            found = None if stored is None else queue.run_of(stored.id)
+            if stored is not None and found is not None:
+                return RunQueued(stored, found)
+            if queue.first_run_id != behind:
+                return None
+            if len(queue.queued) >= most:
+                return QueueIsFull()
+            newest = _newest_time(connection, conversation)
+            message = stored or _save_waiting(connection, conversation, user_message)
+            at = max(milliseconds_of(self._now()), newest + 2)
+            if stored is None:
+                at = time_in(message.id) or at
+            run = QueuedRun(run_id, message.id, at, is_first_attempt=stored is None, time_zone=time_zone)
+            insert_queued(connection, conversation, run)
+            return RunQueued(message, run)
+
+        return await self._database.write(enqueue)
+
+    async def begin_queued(
+        self, key: ConversationKey, run_id: str, opened: LogEntry, quotas: QuotaLimits = UNLIMITED
+    ) -> RunBegun | None:
+        """Begin the first run of the queue (see `RunStore`).
+
+        Raises:
+            MessageWithdrawn: its message is gone, though it has not left the queue.
+        """
+
+        def begin(connection: sqlite3.Connection) -> RunBegun | None:
+            conversation = conversation_number(connection, key)
+            queue = _queue(connection, conversation)
+            if queue.run_id is not None or queue.position_of(run_id) != 1:
+                return None
+            run = queue.queued[0]
+            message = _message(connection, "conversation = ? AND id = ?", conversation, run.user_message_id)
+            if message is None:
+                raise MessageWithdrawn
+            if quotas.is_on:
+                take_turn(connection, key.user_id, quotas, at=opened_at(opened))
+            delete_queued(connection, conversation, run_id)
+            _make_unfinished(connection, conversation, run_id, as_begun(opened, run), self._now())
+            return RunBegun(message, run.is_first_attempt, run.at)
+
+        return await self._database.write(begin)
+
+    async def leave_queue(
+        self, key: ConversationKey, run_id: str, ended: LogEntry, *, is_withdrawn: bool
+    ) -> bool:
+        """Take a run out of the queue (see `RunStore`)."""
+
+        def leave(connection: sqlite3.Connection) -> bool:
+            conversation = conversation_number(connection, key)
+            queue = _queue(connection, conversation)
+            position = queue.position_of(run_id)
+            if position is None:
+                return False
+            delete_queued(connection, conversation, run_id)
+            _put_entry(connection, conversation, run_id, ended, self._now())
+            if is_withdrawn:
+                _withdraw(connection, conversation, queue.queued[position - 1].user_message_id)
+            return True
+
+        return await self._database.write(leave)
+
+    async def read_queue(self, key: ConversationKey) -> RunQueue:
+        """What the conversation works on (see `RunStore`)."""
+        return await self._read(key, _queue) or RunQueue()
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
         """Append an entry unless its number is taken (see `RunStore`).
@@ -223,18 +320,61 @@ def _begin(
     reply = None if stored is None else _complete_reply(connection, conversation, stored)
     if stored is not None and reply is not None:
         return AlreadyAnswered(stored, reply)
-    unfinished = _unfinished_run(connection, conversation)
-    if unfinished is not None:
-        return ConversationBusy(unfinished, stored)
+    queue = _queue(connection, conversation)
+    if queue.first_run_id is not None:
+        return ConversationBusy(queue.first_run_id, stored, queue.queued)
     if quotas.is_on:
         take_turn(connection, key.user_id, quotas, at=opened_at(opened))
     message = stored or _save_new(connection, conversation, user_message)
-    _delete_old_entries(connection, written_before=now - LOG_KEPT_FOR)
     newest_id = _newest_id(connection, conversation) or message.id
     first = as_stored(opened, message.id, is_first_attempt=stored is None, newest_id=newest_id)
+    _make_unfinished(connection, conversation, run_id, first, now)
+    return RunBegun(message, is_first_attempt=stored is None, at=opened_at(first))
+
+
+def _make_unfinished(
+    connection: sqlite3.Connection, conversation: int, run_id: str, first: LogEntry, now: datetime
+) -> None:
+    """Make a run the conversation's unfinished one, with the first entry of its log."""
+    _delete_old_entries(connection, written_before=now - LOG_KEPT_FOR)
     _insert_entry(connection, conversation, run_id, first, now)
     connection.execute("UPDATE conversations SET unfinished_run = ? WHERE number = ?", (run_id, conversation))
-    return RunBegun(message, is_first_attempt=stored is None, at=opened_at(first))
+
+
+def _queue(connection: sqlite3.Connection, conversation: int) -> RunQueue:
+    return RunQueue(_unfinished_run(connection, conversation), queued_runs(connection, conversation))
+
+
+def _newest_time(connection: sqlite3.Connection, conversation: int) -> int:
+    """The latest time that a message has in its id, or that is reserved in the queue."""
+    times = [run.at for run in queued_runs(connection, conversation)]
+    newest_id = _newest_id(connection, conversation)
+    return max([*times, (None if newest_id is None else time_in(newest_id)) or 0])
+
+
+def _save_waiting(connection: sqlite3.Connection, conversation: int, message: Message) -> Message:
+    """Save a new message after all others, with room for the replies that come before it."""
+    newest = first_message_id(moment_of(_newest_time(connection, conversation)))
+    message = msgspec.structs.replace(message, id=place_behind(message.id, newest))
+    return _save_new(connection, conversation, message)
+
+
+def _withdraw(connection: sqlite3.Connection, conversation: int, message_id: str) -> None:
+    """Delete a queued message, unless it has a part of a reply."""
+    message = _message(
+        connection,
+        "conversation = ? AND id = ? AND NOT EXISTS"
+        " (SELECT 1 FROM messages AS reply WHERE reply.conversation = messages.conversation"
+        " AND reply.reply_to = messages.id)",
+        *(conversation, message_id),
+    )
+    if message is None:
+        return
+    connection.execute("DELETE FROM messages WHERE conversation = ? AND id = ?", (conversation, message_id))
+    connection.execute(
+        "UPDATE conversations SET total_messages = total_messages - 1 WHERE number = ?", (conversation,)
+    )
+    mark_withdrawn(connection, conversation, message.metadata.client_message_id)
 
 
 def _save_new(connection: sqlite3.Connection, conversation: int, message: Message) -> Message:
@@ -308,7 +448,10 @@ def _stored_message(connection: sqlite3.Connection, conversation: int, message: 
 
     Raises:
         IdempotencyMismatch: it has another text.
+        MessageWithdrawn: it was deleted.
     """
+    if is_withdrawn(connection, conversation, message.metadata.client_message_id):
+        raise MessageWithdrawn
     stored = _message(
         connection,
         "conversation = ? AND (client_message_id = ? OR id = ?)",

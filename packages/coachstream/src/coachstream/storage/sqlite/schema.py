@@ -135,7 +135,29 @@ _VERSION_5 = (
     """,
 )
 
-_MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5)
+_VERSION_6 = (
+    """
+    CREATE TABLE queued_runs (
+        number INTEGER PRIMARY KEY,
+        conversation INTEGER NOT NULL REFERENCES conversations (number) ON DELETE CASCADE,
+        run_id TEXT NOT NULL,
+        user_message_id TEXT NOT NULL,
+        opened_at INTEGER NOT NULL,
+        is_first_attempt INTEGER NOT NULL,
+        time_zone TEXT,
+        UNIQUE (conversation, run_id)
+    )
+    """,
+    """
+    CREATE TABLE withdrawn_messages (
+        conversation INTEGER NOT NULL REFERENCES conversations (number) ON DELETE CASCADE,
+        client_message_id TEXT NOT NULL,
+        UNIQUE (conversation, client_message_id)
+    )
+    """,
+)
+
+_MIGRATIONS = (_VERSION_1, _VERSION_2, _VERSION_3, _VERSION_4, _VERSION_5, _VERSION_6)
 """The statements that migrate each version to the next; a published one is never changed."""
 
 SCHEMA_VERSION = len(_MIGRATIONS)
