@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -20,18 +20,23 @@ import msgspec
 
 from coachstream.conversation.errors import (
     IdempotencyMismatch,
+    MessageWithdrawn,
     QuotaExceeded,
     RunNotFound,
 )
 from coachstream.conversation.model import ConversationKey, Message, Role
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
+from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, QueueIsFull, RunBegun, RunQueued
 from coachstream.conversation.quotas import QuotaLimits, QuotaUse, Spent, minute_of
 from coachstream.conversation.run_log import Broken, Finished, LogEntry, Opened, Said
+from coachstream.conversation.run_queue import RunQueue
 from contracts.store_records import SeedableStore
 from support.patience import PATIENCE_S
 from support.places import CACHE
 
 T = TypeVar("T")
+
+DECIDED_WITHIN_S = 60.0
+"""Most searches take milliseconds. One that takes longer than this needs gigabytes of memory, too."""
 
 CHECKER = CACHE / "history-checker" / "history_checker"
 INSTALL = "tests/support/history_checker/install.sh"
@@ -54,20 +59,27 @@ class Entry(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
 class Result(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """What a call returned, by its kind.
 
-    begun (is_first), answered (reply), busy (run, is_stored), mismatch, refused (quota): `begin_run`.
-    saved, ended, mismatch: `save_waiting_message`.
+    begun (is_first, id), answered (reply), busy (run, is_stored, queue), mismatch, withdrawn,
+        refused (quota): `begin_run`.
+    saved (id), ended, mismatch, withdrawn: `save_waiting_message`.
+    queued (run, is_first, id), full, ended, mismatch, withdrawn: `enqueue_run`.
+    begun (is_first, id), not next, refused (quota): `begin_queued`.
+    left, absent: `leave_queue`.
     appended, finished, taken (entries: the one that is there), lost: `append` and `finish_run`.
-    read: all others (run, entries, names, or runs with turns and tokens).
+    read: all others (run with queue, entries, names with ids, or runs with turns and tokens).
     """
 
     kind: str
+    id: str = ""
     run: str = ""
     reply: str = ""
     quota: str = ""
     is_first: bool = False
     is_stored: bool = False
+    queue: tuple[str, ...] = ()
     entries: tuple[Entry, ...] = ()
     names: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
     runs: int = 0
     turns: int = 0
     tokens: int = 0
@@ -78,10 +90,14 @@ class Operation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
 
     Attributes:
         client: who called; a client makes one call at a time.
-        name: begin, wait, append, finish, unfinished, log, messages or use.
-        run: the run that the call begins, waits for, writes or reads.
+        name: begin, wait, enqueue, beginQueued, leave, append or finish; or what is read: unfinished, queue,
+            log, messages or use.
+        run: the run that the call begins, queues, takes out of the queue, waits for, writes or reads.
         message: the idempotency key of the user message.
+        id: its id as it is stored, if any result shows that (`bounded`).
         text: its text.
+        behind, most: as passed to `enqueue_run`.
+        is_withdrawn: whether the message of the run is to be deleted.
         minute: the minute whose turns count.
         entry: the entry to append.
         reply: the reply to save; is_complete unless it was interrupted.
@@ -98,7 +114,11 @@ class Operation(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     conversation: str = ""
     run: str = ""
     message: str = ""
+    id: str = ""
     text: str = ""
+    behind: str = ""
+    most: int = 0
+    is_withdrawn: bool = False
     minute: int = 0
     entry: Entry | None = None
     reply: str = ""
@@ -153,8 +173,9 @@ class Sink:
 class RecordedStore:
     """The calls of one client on a store, recorded.
 
-    Each method does what the one of `RunStore` does, except that `QuotaExceeded`, `IdempotencyMismatch` and
-    `RunNotFound` are results. If the outcome is unknown, `StorageUnavailable` is raised.
+    Each method does what the one of `RunStore` does, except that `QuotaExceeded`, `IdempotencyMismatch`,
+    `MessageWithdrawn` and `RunNotFound` are results, for which it returns None (`leave_queue` False). If the
+    outcome is unknown, `StorageUnavailable` is raised.
     """
 
     def __init__(
@@ -189,17 +210,18 @@ class RecordedStore:
         opened: LogEntry,
         quotas: QuotaLimits,
     ) -> RunBegun | AlreadyAnswered | ConversationBusy | None:
-        """Return None if the run was refused."""
+        """Save the user message and begin a run for it."""
         assert isinstance(opened.content, Opened)
 
         def result(value: RunBegun | AlreadyAnswered | ConversationBusy) -> Result:
             match value:
-                case RunBegun(is_first_attempt=is_first):
-                    return Result("begun", is_first=is_first)
+                case RunBegun(message, is_first):
+                    return Result("begun", message.id, is_first=is_first)
                 case AlreadyAnswered(reply=reply):
                     return Result("answered", reply=reply.id)
-                case ConversationBusy(run, stored):
-                    return Result("busy", run=run, is_stored=stored is not None)
+                case ConversationBusy(run, stored, queue):
+                    names = tuple(each.run_id for each in queue)
+                    return Result("busy", run=run, is_stored=stored is not None, queue=names)
 
         operation = msgspec.structs.replace(
             self._operation("begin", key, run_id),
@@ -215,15 +237,76 @@ class RecordedStore:
     async def save_waiting_message(
         self, key: ConversationKey, message: Message, run_id: str
     ) -> Message | None:
-        """Return None also if the message is another one."""
+        """Save a message that waits."""
         operation = msgspec.structs.replace(
             self._operation("wait", key, run_id), message=_name_of(message), text=message.content
         )
         return await self._record(
             operation,
             lambda: self._store.save_waiting_message(key, message, run_id),
-            lambda saved: Result("ended" if saved is None else "saved"),
+            lambda saved: Result("ended") if saved is None else Result("saved", saved.id),
         )
+
+    async def enqueue_run(
+        self, key: ConversationKey, message: Message, run_id: str, *, behind: str, most: int
+    ) -> RunQueued | QueueIsFull | None:
+        """Save a message and queue a run for it."""
+
+        def result(value: RunQueued | QueueIsFull | None) -> Result:
+            match value:
+                case RunQueued(message, run):
+                    return Result("queued", message.id, run=run.run_id, is_first=run.is_first_attempt)
+                case QueueIsFull():
+                    return Result("full")
+                case None:
+                    return Result("ended")
+
+        operation = msgspec.structs.replace(
+            self._operation("enqueue", key, run_id),
+            message=_name_of(message),
+            text=message.content,
+            behind=behind,
+            most=most,
+        )
+        return await self._record(
+            operation,
+            lambda: self._store.enqueue_run(key, message, run_id, behind=behind, most=most),
+            result,
+        )
+
+    async def begin_queued(
+        self, key: ConversationKey, run_id: str, opened: LogEntry, quotas: QuotaLimits
+    ) -> RunBegun | None:
+        """Begin the first run of the queue."""
+        assert isinstance(opened.content, Opened)
+        operation = msgspec.structs.replace(
+            self._operation("beginQueued", key, run_id),
+            minute=minute_of(opened.content.at),
+            entry=self._entry(opened),
+        )
+        return await self._record(
+            operation,
+            lambda: self._store.begin_queued(key, run_id, opened, quotas),
+            lambda begun: (
+                Result("not next")
+                if begun is None
+                else Result("begun", begun.user_message.id, is_first=begun.is_first_attempt)
+            ),
+        )
+
+    async def leave_queue(
+        self, key: ConversationKey, run_id: str, ended: LogEntry, *, is_withdrawn: bool
+    ) -> bool:
+        """Take a run out of the queue."""
+        operation = msgspec.structs.replace(
+            self._operation("leave", key, run_id), entry=self._entry(ended), is_withdrawn=is_withdrawn
+        )
+        has_left = await self._record(
+            operation,
+            lambda: self._store.leave_queue(key, run_id, ended, is_withdrawn=is_withdrawn),
+            lambda has_left: Result("left" if has_left else "absent"),
+        )
+        return bool(has_left)
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
         """Append an entry."""
@@ -242,7 +325,7 @@ class RecordedStore:
         reply: Message | None,
         spent: Spent | None = None,
     ) -> LogEntry | None:
-        """Return None also if the run is lost."""
+        """End a run."""
         operation = msgspec.structs.replace(
             self._operation("finish", key, run_id),
             entry=self._entry(ended),
@@ -264,6 +347,18 @@ class RecordedStore:
             lambda run: Result("read", run=run or ""),
         )
 
+    async def read_queue(self, key: ConversationKey) -> RunQueue:
+        """Read the unfinished run and the queue."""
+        queue = await self._record(
+            self._operation("queue", key),
+            lambda: self._store.read_queue(key),
+            lambda queue: Result(
+                "read", run=queue.run_id or "", queue=tuple(each.run_id for each in queue.queued)
+            ),
+        )
+        assert queue is not None
+        return queue
+
     async def read_log(self, key: ConversationKey, run_id: str) -> Sequence[LogEntry]:
         """Read a log from its beginning."""
         log = await self._record(
@@ -278,7 +373,11 @@ class RecordedStore:
         await self._record(
             self._operation("messages", key),
             lambda: self._store.load_messages(key),
-            lambda messages: Result("read", names=tuple(map(_name_of, messages))),
+            lambda messages: Result(
+                "read",
+                names=tuple(map(_name_of, messages)),
+                ids=tuple(message.id for message in messages),
+            ),
         )
 
     async def quota_use(
@@ -308,6 +407,8 @@ class RecordedStore:
             result = result_of(value)
         except IdempotencyMismatch:
             result = Result("mismatch")
+        except MessageWithdrawn:
+            result = Result("withdrawn")
         except QuotaExceeded as error:
             result = Result("refused", quota=error.quota.quota)
         except RunNotFound:
@@ -343,31 +444,61 @@ def _name_of(message: Message) -> str:
 
 
 def bounded(operations: Iterable[Operation]) -> list[Operation]:
-    """Without the calls that certainly had no effect, and with an upper bound for each that had one.
+    """Narrow down what calls without a result may have done, as far as the results of others show it.
 
-    The log entry of a call has a place in the log of one run if the call has taken effect. The history must
-    end with a read of all logs: an entry that no call has returned is in none of them, or came later than all
-    calls. So that call needs no place in the order. An entry that a call has returned was there before; if it
-    was before the call, an earlier attempt has written it, and this one had no effect either.
+    A call that has begun or written a run has put an entry into its log, and one that has queued a run has
+    put that into the queue. The history must end with a read of everything. So if no call has returned that
+    entry or run, the call had no effect, or later than all others, and needs no place in the order: it is
+    left out. If one has, the effect was before that; if that was before the call, an earlier attempt had it.
+    A message that waits has an effect if it is found anywhere.
 
-    This changes no verdict, but without it, each unknown outcome doubles the search.
+    This changes no verdict, but without it, each unknown outcome doubles the search, and so does each message
+    whose place in the conversation only the last read shows.
     """
     operations = list(operations)
-    seen: dict[tuple[str, str, str, str], int] = {}
+    seen: dict[tuple[str, ...], int] = {}
+    ids: dict[tuple[str, str], str] = {}
     for each in operations:
-        if each.result is not None:
-            for entry in each.result.entries:
-                mark = each.conversation, each.run, entry.writer, entry.content
-                seen[mark] = min(each.returned, seen.get(mark, each.returned))
+        for mark in _shown_by(each):
+            seen[mark] = min(each.returned, seen.get(mark, each.returned))
+        ids |= _ids_in(each)
     kept: list[Operation] = []
     for each in operations:
-        if each.result is None and each.entry is not None:
-            mark = each.conversation, each.run, each.entry.writer, each.entry.content
+        found = ids.get((each.conversation, each.message), "")
+        if each.result is not None:
+            kept.append(msgspec.structs.replace(each, id=each.result.id or found))
+        elif each.name == "wait":
+            kept += [msgspec.structs.replace(each, id=found)] if found else []
+        else:
+            mark = _mark_of(each.conversation, each.run, each.entry)
             if seen.get(mark, 0) >= each.call:
-                kept.append(msgspec.structs.replace(each, returned=seen[mark]))
-        elif each.result is not None or each.name == "wait":
-            kept.append(each)
+                kept.append(msgspec.structs.replace(each, id=found, returned=seen[mark]))
     return kept
+
+
+def _ids_in(operation: Operation) -> dict[tuple[str, str], str]:
+    """The ids of messages in a result, by their conversations and names."""
+    result = operation.result
+    if result is None:
+        return {}
+    found = dict(zip(result.names, result.ids, strict=False))
+    if result.id and operation.message:
+        found[operation.message] = result.id
+    return {(operation.conversation, name): message_id for name, message_id in found.items()}
+
+
+def _shown_by(operation: Operation) -> Iterator[tuple[str, ...]]:
+    """What has an effect, as the result of a call shows."""
+    result = operation.result
+    if result is not None:
+        for run in (result.run, *result.queue):
+            yield _mark_of(operation.conversation, run, None)
+        for entry in result.entries:
+            yield _mark_of(operation.conversation, operation.run, entry)
+
+
+def _mark_of(conversation: str, run: str, entry: Entry | None) -> tuple[str, ...]:
+    return (conversation, run) if entry is None else (conversation, run, entry.writer, entry.content)
 
 
 def missing_for_checker() -> str | None:
@@ -375,7 +506,7 @@ def missing_for_checker() -> str | None:
     return None if CHECKER.exists() else f"needs the checker of histories: run {INSTALL}"
 
 
-def check(history: History, *, within_s: float = PATIENCE_S, picture: Path | None = None) -> str | None:
+def check(history: History, *, within_s: float = DECIDED_WITHIN_S, picture: Path | None = None) -> str | None:
     """Check a history.
 
     Args:

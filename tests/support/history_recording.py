@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import random as random_of_retries
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from random import Random, seed
+from random import Random
+from urllib.parse import urlsplit
 
 import msgspec
 from botocore.exceptions import ClientError, ConnectionClosedError
@@ -24,6 +26,7 @@ from coachstream.storage.dynamodb.table_client import ATTEMPTS_OUTCOME_UNKNOWN
 from contracts.store_records import COACH, NOW, SeedableStore, conversation
 from support.calls_in_turn import CallsInTurnLoop, in_turn
 from support.dynamodb import a_table
+from support.faulty_proxy import Fault, proxied
 from support.histories import History, Limits, Operation, RecordedStore, Sink, bounded
 from support.history_worker import RandomClient, Work, opened_store
 from support.patience import PATIENCE_S
@@ -107,7 +110,7 @@ def record_in_turn(campaign: Campaign, url: str) -> History:
         url: the server.
     """
     random = Random(campaign.seed)  # noqa: S311 (no secret)
-    seed(campaign.seed)  # of the store's pauses before a retry
+    random_of_retries.seed(campaign.seed)  # of the store's pauses before a retry
     loop = CallsInTurnLoop(random)
     sink, clock = Sink(), itertools.count(1)
 
@@ -169,6 +172,31 @@ class _LosingResponses:
             raise ConnectionClosedError(endpoint_url="http://dynamodb")
 
         return call
+
+
+@asynccontextmanager
+async def losing_responses(connection: Connection, *, seed: int) -> AsyncIterator[Connection]:
+    """A connection whose network loses a response now and then, sometimes several in a row.
+
+    Args:
+        connection: how to reach a server on the loopback.
+        seed: decides which responses are lost.
+    """
+    port = urlsplit(connection.endpoint_url).port
+    assert port is not None
+    random = Random(seed)  # noqa: S311 (no secret)
+    to_lose = 0
+
+    def is_lost(*_: object) -> bool:
+        nonlocal to_lose
+        if not to_lose and random.random() < 0.02:
+            to_lose = random.choice([1, 1, 4 * ATTEMPTS_OUTCOME_UNKNOWN])
+        to_lose = max(0, to_lose - 1)
+        return to_lose > 0
+
+    async with proxied(port) as network:
+        network.fault, network.applies_to = Fault.LOST, is_lost
+        yield msgspec.structs.replace(connection, endpoint_url=network.url)
 
 
 async def _prepare(store: SeedableStore) -> None:
@@ -261,11 +289,16 @@ async def _process(work: Work) -> AsyncIterator[asyncio.subprocess.Process]:
 async def _read_everything(
     store: SeedableStore, campaign: Campaign, sink: Sink, clock: Callable[[], int]
 ) -> None:
-    begun = [each for each in sink.operations if each.result is None or each.result.kind == "begun"]
-    runs = {(each.conversation, each.run): None for each in begun if each.name == "begin"}
+    runs = {
+        (each.conversation, each.run): None
+        for each in sink.operations
+        if each.name in {"begin", "enqueue"}
+        and (each.result is None or each.result.kind in {"begun", "queued"})
+    }
     reader = RecordedStore(store, READER, sink, at=AT, clock=clock)
     for key in KEYS:
         await reader.unfinished_run(key)
+        await reader.read_queue(key)
         await reader.load_messages(key)
         for conversation_id, run in runs:
             if conversation_id == key.conversation_id:

@@ -51,8 +51,11 @@ from coachstream.storage.sqlite import SqliteStore
 from contracts.store_records import SeedableStore
 from support.histories import Operation, RecordedStore
 
-MESSAGES = 12
+MESSAGES = 16
 """The messages of a conversation, which clients send again and again."""
+
+MOST_QUEUED = 2
+"""The maximum number of queued runs of a conversation."""
 
 ATTEMPTS = 3
 """How often a lease holder writes an entry while the outcome is unknown."""
@@ -127,23 +130,57 @@ class RandomClient:
         if self._held is not None and self._random.random() < 0.6:
             await self._go_on(self._held)
             return
-        steps = [self._send, self._stop, self._take_over, self._close, self._look]
-        (step,) = self._random.choices(steps, [50, 15, 10, 15, 10])
+        steps = [self._send, self._begin_queued, self._withdraw, self._stop, self._take_over, self._close]
+        (step,) = self._random.choices([*steps, self._look], [45, 15, 4, 12, 8, 12, 8])
         await step(self._random.choice(self._work.keys))
 
     async def _send(self, key: ConversationKey) -> None:
-        """Send a message; store it to wait if a run is unfinished."""
-        message, run, writer = self._message(), run_id(moment_of(self._at), self._below), self._name()
-        leased_until = self._work.at + (LEASE_MS if self._is_likely(0.85) else 0)
-        opened = LogEntry(0, 1, leased_until, writer, Opened(message.id, at=self._at))
+        """Send a message; if a run is unfinished or queued, queue a run for the message, or let it wait."""
+        message, run = self._message(), run_id(moment_of(self._at), self._below)
+        opened = self._opened(message.id)
         begun = await self._store.begin_run(key, message, run, opened, self._work.limits)
         if isinstance(begun, RunBegun):
-            self._held = Held(key, run, writer, 1, begun.user_message.id, begun.at, leased_until)
-        elif isinstance(begun, ConversationBusy) and begun.user_message is None and self._is_likely(0.5):
-            state = await self._state(key, begun.run_id)
-            waiting_id = id_after(message.id, first_waiting_id(state.opened.at))
-            waiting = msgspec.structs.replace(message, id=waiting_id)
-            await self._store.save_waiting_message(key, waiting, begun.run_id)
+            self._held = _held(key, run, begun, opened)
+        elif isinstance(begun, ConversationBusy) and self._is_likely(0.7):
+            stored = begun.user_message
+            if stored is not None and stored.id in {each.user_message_id for each in begun.queued}:
+                return
+            log = RunState.of(await self._store.read_log(key, begun.run_id))
+            if log is not None:
+                if stored is not None and stored.id == log.opened.user_message_id:
+                    return  # its own run
+                waiting_id = id_after(message.id, first_waiting_id(log.opened.at))
+                message = msgspec.structs.replace(message, id=waiting_id)
+            if self._is_likely(0.7):
+                await self._store.enqueue_run(
+                    key, stored or message, run, behind=begun.run_id, most=MOST_QUEUED
+                )
+            elif stored is None:
+                await self._store.save_waiting_message(key, message, begun.run_id)
+
+    async def _begin_queued(self, key: ConversationKey) -> None:
+        """Begin the first run of the queue, or try it with another one."""
+        queue = await self._store.read_queue(key)
+        if queue.queued and (queue.run_id is None or self._is_likely(0.1)):
+            queued = queue.queued[0] if self._is_likely(0.9) else queue.queued[-1]
+            opened = self._opened(queued.user_message_id)
+            begun = await self._store.begin_queued(key, queued.run_id, opened, self._work.limits)
+            if begun is not None:
+                self._held = _held(key, queued.run_id, begun, opened)
+
+    async def _withdraw(self, key: ConversationKey) -> None:
+        """Take a run out of the queue, with or without its message."""
+        queue = await self._store.read_queue(key)
+        if queue.queued:
+            is_withdrawn = self._is_likely(0.6)
+            code = ErrorCode.MESSAGE_WITHDRAWN if is_withdrawn else ErrorCode.QUOTA_EXCEEDED
+            ended = LogEntry(1, 0, 0, self._name(), Broken(code, retryable=not is_withdrawn))
+            run = self._random.choice(queue.queued).run_id
+            await self._store.leave_queue(key, run, ended, is_withdrawn=is_withdrawn)
+
+    def _opened(self, message_id: str) -> LogEntry:
+        leased_until = self._work.at + (LEASE_MS if self._is_likely(0.85) else 0)
+        return LogEntry(0, 1, leased_until, self._name(), Opened(message_id, at=self._at))
 
     async def _stop(self, key: ConversationKey) -> None:
         """Ask the unfinished run to stop."""
@@ -278,6 +315,10 @@ class RandomClient:
 
     def _is_likely(self, probability: float) -> bool:
         return self._random.random() < probability
+
+
+def _held(key: ConversationKey, run: str, begun: RunBegun, opened: LogEntry) -> Held:
+    return Held(key, run, opened.writer, 1, begun.user_message.id, begun.at, opened.leased_until)
 
 
 def _ending_of(reply: Message | None) -> Ending:

@@ -60,6 +60,9 @@ func operationsOf(recorded *History) []porcupine.Operation {
 	}
 	operations := make([]porcupine.Operation, 0, len(recorded.Operations))
 	for _, each := range recorded.Operations {
+		if each.ID == "" && each.Result != nil {
+			each.ID = each.Result.ID
+		}
 		returned := each.Returned
 		if returned == 0 {
 			returned = last + 1 // it may take effect at any later time

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/anishathalye/porcupine"
 )
@@ -33,6 +34,10 @@ type Operation struct {
 	Conversation string  `json:"conversation,omitempty"`
 	Run          string  `json:"run,omitempty"`
 	Message      string  `json:"message,omitempty"`
+	Behind       string  `json:"behind,omitempty"`
+	Most         int     `json:"most,omitempty"`
+	IsWithdrawn  bool    `json:"isWithdrawn,omitempty"`
+	ID           string  `json:"id,omitempty"`
 	Text         string  `json:"text,omitempty"`
 	Minute       int     `json:"minute,omitempty"`
 	Entry        *Entry  `json:"entry,omitempty"`
@@ -48,13 +53,16 @@ type Operation struct {
 // Result is what a call returned; which fields are set depends on its kind.
 type Result struct {
 	Kind     string   `json:"kind,omitempty"`
+	ID       string   `json:"id,omitempty"`
 	Run      string   `json:"run,omitempty"`
 	Reply    string   `json:"reply,omitempty"`
 	Quota    string   `json:"quota,omitempty"`
 	IsFirst  bool     `json:"isFirst,omitempty"`
 	IsStored bool     `json:"isStored,omitempty"`
+	Queue    []string `json:"queue,omitempty"`
 	Entries  []Entry  `json:"entries,omitempty"`
 	Names    []string `json:"names,omitempty"`
+	IDs      []string `json:"ids,omitempty"`
 	Runs     int      `json:"runs,omitempty"`
 	Turns    int      `json:"turns,omitempty"`
 	Tokens   int      `json:"tokens,omitempty"`
@@ -80,13 +88,23 @@ type user struct {
 	tokens        int
 }
 
-// conversation has the names of its messages and replies in the order of their ids.
+// conversation has the names of its messages and replies in the order of their ids, and, for each run that is unfinished
+// or queued, a mark where its reply will be. The name of a reply is its id.
 type conversation struct {
-	order      []string
-	texts      map[string]string
-	replies    map[string]reply
-	runs       map[string]*run
-	unfinished string
+	order       []string
+	ids         map[string]string
+	texts       map[string]string
+	replies     map[string]reply
+	runs        map[string]*run
+	unfinished  string
+	queue       []queued
+	isWithdrawn map[string]bool
+}
+
+type queued struct {
+	run     string
+	message string
+	isFirst bool
 }
 
 type reply struct {
@@ -94,12 +112,14 @@ type reply struct {
 	isComplete bool
 }
 
-// run has the place of its reply: behind all messages of its beginning, before those that wait for its end.
 type run struct {
 	message string
-	place   int
 	log     []Entry
 }
+
+// mark is where the reply of a run will be: behind all messages that there are when it begins or is queued, and before
+// all that come later.
+func mark(run string) string { return "reply of " + run }
 
 // model is the sequential specification, of one user at a time.
 func model(history *History) porcupine.Model {
@@ -153,12 +173,20 @@ func expected(history *History, before *user, operation *Operation, result *Resu
 		return begin(history, before, there, operation, result)
 	case "wait":
 		return wait(before, there, operation, result)
+	case "enqueue":
+		return enqueue(before, there, operation, result)
+	case "beginQueued":
+		return beginQueued(history, before, there, operation, result)
+	case "leave":
+		return leave(before, there, operation, result)
 	case "append":
 		return appendEntry(before, there, operation, result)
 	case "finish":
 		return finish(before, there, operation, result)
 	case "unfinished":
 		return result.Run == there.unfinished, before
+	case "queue":
+		return result.Run == there.unfinished && slices.Equal(result.Queue, there.queuedRuns()), before
 	case "log":
 		var log []Entry
 		if of := there.runs[operation.Run]; of != nil {
@@ -166,7 +194,7 @@ func expected(history *History, before *user, operation *Operation, result *Resu
 		}
 		return slices.Equal(result.Entries, log), before
 	case "messages":
-		return slices.Equal(result.Names, there.order), before
+		return slices.Equal(result.Names, there.names()), before
 	case "use":
 		return use(history, before, operation, result), before
 	}
@@ -174,6 +202,9 @@ func expected(history *History, before *user, operation *Operation, result *Resu
 }
 
 func begin(history *History, before *user, there *conversation, operation *Operation, result *Result) (bool, *user) {
+	if there.isWithdrawn[operation.Message] {
+		return result.Kind == "withdrawn", before
+	}
 	text, isStored := there.texts[operation.Message]
 	if isStored && text != operation.Text {
 		return result.Kind == "mismatch", before
@@ -181,10 +212,24 @@ func begin(history *History, before *user, there *conversation, operation *Opera
 	if last := there.replies[operation.Message]; last.isComplete {
 		return result.Kind == "answered" && result.Reply == last.name, before
 	}
-	if there.unfinished != "" {
-		isTrue := result.Run == there.unfinished && result.IsStored == isStored
-		return result.Kind == "busy" && isTrue, before
+	if first := there.firstRun(); first != "" {
+		isTrue := result.Run == first && result.IsStored == isStored
+		return result.Kind == "busy" && isTrue && slices.Equal(result.Queue, there.queuedRuns()), before
 	}
+	if isAllowed, hasBegun := hasQuota(history, before, operation, result); !hasBegun {
+		return isAllowed, before
+	}
+	changed := there.copied()
+	if !isStored && !changed.store(operation) {
+		return false, before
+	}
+	changed.order = append(changed.order, mark(operation.Run))
+	isTrue := result.Kind == "begun" && result.IsFirst == !isStored && result.ID == changed.ids[operation.Message]
+	return isTrue, before.withBegun(changed, operation, operation.Message)
+}
+
+// hasQuota is whether a run that can begin begins, and if not, whether that is allowed.
+func hasQuota(history *History, before *user, operation *Operation, result *Result) (isAllowed, hasBegun bool) {
 	limits := history.Limits[operation.User]
 	isUsedUp := map[string]bool{
 		"concurrent-runs":  before.liveRuns() >= limits.Runs,
@@ -192,44 +237,109 @@ func begin(history *History, before *user, there *conversation, operation *Opera
 		"tokens-per-day":   limits.Tokens > 0 && before.tokens >= limits.Tokens,
 	}
 	if result.Kind == "refused" {
-		return isUsedUp[result.Quota], before
+		return isUsedUp[result.Quota], false
 	}
 	if isUsedUp["concurrent-runs"] || isUsedUp["turns-per-minute"] {
-		return false, before
+		return false, false
 	}
-	if isUsedUp["tokens-per-day"] && history.Tokens == "exact" {
-		return false, before
-	}
-	changed := there.copied()
-	if !isStored {
-		changed.order = append(changed.order, operation.Message)
-		changed.texts[operation.Message] = operation.Text
-	}
+	return false, !isUsedUp["tokens-per-day"] || history.Tokens != "exact"
+}
+
+// withBegun is the state after a run has begun for a message of a conversation.
+func (before *user) withBegun(changed *conversation, operation *Operation, message string) *user {
 	changed.unfinished = operation.Run
-	changed.runs[operation.Run] = &run{operation.Message, len(changed.order), []Entry{*operation.Entry}}
+	changed.runs[operation.Run] = &run{message, []Entry{*operation.Entry}}
 	after := before.with(operation.Conversation, changed)
 	after.turns = maps.Clone(after.turns)
 	if after.turns == nil {
 		after.turns = map[int]int{}
 	}
 	after.turns[operation.Minute]++
-	return result.Kind == "begun" && result.IsFirst == !isStored, after
+	return after
 }
 
 func wait(before *user, there *conversation, operation *Operation, result *Result) (bool, *user) {
-	if there.unfinished != operation.Run {
+	if there.firstRun() != operation.Run {
 		return result.Kind == "ended", before
+	}
+	if there.isWithdrawn[operation.Message] {
+		return result.Kind == "withdrawn", before
 	}
 	if text, isStored := there.texts[operation.Message]; isStored {
 		if text != operation.Text {
 			return result.Kind == "mismatch", before
 		}
-		return result.Kind == "saved", before
+		return result.Kind == "saved" && result.ID == there.ids[operation.Message], before
 	}
 	changed := there.copied()
-	changed.order = append(changed.order, operation.Message)
-	changed.texts[operation.Message] = operation.Text
-	return result.Kind == "saved", before.with(operation.Conversation, changed)
+	if !changed.store(operation) {
+		return false, before
+	}
+	isTrue := result.Kind == "saved" && result.ID == changed.ids[operation.Message]
+	return isTrue, before.with(operation.Conversation, changed)
+}
+
+func enqueue(before *user, there *conversation, operation *Operation, result *Result) (bool, *user) {
+	if there.isWithdrawn[operation.Message] {
+		return result.Kind == "withdrawn", before
+	}
+	text, isStored := there.texts[operation.Message]
+	if isStored && text != operation.Text {
+		return result.Kind == "mismatch", before
+	}
+	for _, each := range there.queue {
+		if each.message == operation.Message {
+			isTrue := result.Run == each.run && result.IsFirst == each.isFirst
+			return result.Kind == "queued" && isTrue && result.ID == there.ids[operation.Message], before
+		}
+	}
+	if there.firstRun() != operation.Behind {
+		return result.Kind == "ended", before
+	}
+	if len(there.queue) >= operation.Most {
+		return result.Kind == "full", before
+	}
+	changed := there.copied()
+	if !isStored && !changed.store(operation) {
+		return false, before
+	}
+	changed.order = append(changed.order, mark(operation.Run))
+	changed.queue = append(changed.queue, queued{operation.Run, operation.Message, !isStored})
+	isTrue := result.Kind == "queued" && result.Run == operation.Run && result.IsFirst == !isStored
+	isTrue = isTrue && result.ID == changed.ids[operation.Message]
+	return isTrue, before.with(operation.Conversation, changed)
+}
+
+func beginQueued(history *History, before *user, there *conversation, operation *Operation, result *Result) (bool, *user) {
+	if there.unfinished != "" || len(there.queue) == 0 || there.queue[0].run != operation.Run {
+		return result.Kind == "not next", before
+	}
+	if isAllowed, hasBegun := hasQuota(history, before, operation, result); !hasBegun {
+		return isAllowed, before
+	}
+	next := there.queue[0]
+	changed := there.copied()
+	changed.queue = changed.queue[1:]
+	isTrue := result.Kind == "begun" && result.IsFirst == next.isFirst && result.ID == there.ids[next.message]
+	return isTrue, before.withBegun(changed, operation, next.message)
+}
+
+func leave(before *user, there *conversation, operation *Operation, result *Result) (bool, *user) {
+	place := slices.Index(there.queuedRuns(), operation.Run)
+	if place < 0 {
+		return result.Kind == "absent", before
+	}
+	message := there.queue[place].message
+	changed := there.copied()
+	changed.queue = slices.Delete(changed.queue, place, place+1)
+	changed.remove(mark(operation.Run))
+	changed.runs[operation.Run] = &run{message, []Entry{*operation.Entry}}
+	if _, hasReply := there.replies[message]; operation.IsWithdrawn && !hasReply {
+		changed.remove(message)
+		delete(changed.texts, message)
+		changed.isWithdrawn[message] = true
+	}
+	return result.Kind == "left", before.with(operation.Conversation, changed)
 }
 
 func appendEntry(before *user, there *conversation, operation *Operation, result *Result) (bool, *user) {
@@ -265,13 +375,15 @@ func finish(before *user, there *conversation, operation *Operation, result *Res
 	changed := there.copied()
 	changed.runs[operation.Run] = of.with(*operation.Entry)
 	changed.unfinished = ""
-	if operation.Reply != "" {
-		place := of.place
-		if replaced := slices.Index(changed.order, there.replies[of.message].name); replaced >= 0 {
-			changed.order = slices.Delete(changed.order, replaced, replaced+1)
-			place--
+	if operation.Reply == "" {
+		changed.remove(mark(operation.Run))
+	} else {
+		changed.remove(there.replies[of.message].name)
+		place := slices.Index(changed.order, mark(operation.Run))
+		changed.order[place] = operation.Reply
+		if !changed.isInOrder(place, operation.Reply) {
+			return false, before
 		}
-		changed.order = slices.Insert(changed.order, place, operation.Reply)
 		changed.replies[of.message] = reply{operation.Reply, operation.IsComplete}
 	}
 	after := before.with(operation.Conversation, changed)
@@ -334,7 +446,7 @@ func (before *user) String() string {
 	slices.Sort(names)
 	for _, name := range names {
 		there := before.conversations[name]
-		described += fmt.Sprintf("; %s: %v", name, there.order)
+		described += fmt.Sprintf("; %s: %v, queue: %v", name, there.order, there.queue)
 		if of := there.runs[there.unfinished]; of != nil {
 			described += fmt.Sprintf(", unfinished: %s %v", there.unfinished, of.log)
 		}
@@ -352,21 +464,80 @@ func (before *user) with(name string, changed *conversation) *user {
 }
 
 func (of *run) with(entry Entry) *run {
-	return &run{of.message, of.place, append(slices.Clip(of.log), entry)}
+	return &run{of.message, append(slices.Clip(of.log), entry)}
 }
 
 func (there *conversation) copied() *conversation {
 	changed := &conversation{
 		slices.Clone(there.order),
+		maps.Clone(there.ids),
 		maps.Clone(there.texts),
 		maps.Clone(there.replies),
 		maps.Clone(there.runs),
 		there.unfinished,
+		slices.Clone(there.queue),
+		maps.Clone(there.isWithdrawn),
 	}
 	if changed.texts == nil {
 		changed.texts, changed.replies, changed.runs = map[string]string{}, map[string]reply{}, map[string]*run{}
+		changed.ids, changed.isWithdrawn = map[string]string{}, map[string]bool{}
 	}
 	return changed
+}
+
+// store is whether the id of a new message, if it is known, is greater than all others.
+func (there *conversation) store(operation *Operation) bool {
+	there.order = append(there.order, operation.Message)
+	there.texts[operation.Message] = operation.Text
+	there.ids[operation.Message] = operation.ID
+	return operation.ID == "" || there.isInOrder(len(there.order)-1, operation.ID)
+}
+
+// isInOrder is whether the ids before a place are less than the one there, and the ids behind it greater.
+func (there *conversation) isInOrder(place int, id string) bool {
+	for at, name := range there.order {
+		other := there.ids[name]
+		if other == "" && strings.HasPrefix(name, "msg_") {
+			other = name
+		}
+		if other != "" && (at < place && other >= id || at > place && other <= id) {
+			return false
+		}
+	}
+	return true
+}
+
+func (there *conversation) remove(name string) {
+	if place := slices.Index(there.order, name); place >= 0 {
+		there.order = slices.Delete(there.order, place, place+1)
+	}
+}
+
+// names has all messages and replies.
+func (there *conversation) names() []string {
+	var names []string
+	for _, name := range there.order {
+		if !strings.HasPrefix(name, mark("")) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func (there *conversation) queuedRuns() []string {
+	var runs []string
+	for _, each := range there.queue {
+		runs = append(runs, each.run)
+	}
+	return runs
+}
+
+// firstRun is what any other message must wait for.
+func (there *conversation) firstRun() string {
+	if there.unfinished == "" && len(there.queue) > 0 {
+		return there.queue[0].run
+	}
+	return there.unfinished
 }
 
 func describe(input, output any) string {

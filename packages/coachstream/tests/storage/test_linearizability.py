@@ -10,8 +10,6 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
-from random import Random
-from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -35,7 +33,6 @@ from contracts.store_records import (
     user_message,
 )
 from support.dynamodb import Table
-from support.faulty_proxy import Fault, proxied
 from support.histories import (
     Entry,
     History,
@@ -48,7 +45,7 @@ from support.histories import (
     check,
     missing_for_checker,
 )
-from support.history_recording import Campaign, record, record_in_turn
+from support.history_recording import Campaign, losing_responses, record, record_in_turn
 
 missing = missing_for_checker()
 pytestmark = pytest.mark.skipif(missing is not None, reason=missing or "")
@@ -65,24 +62,8 @@ async def test_processes_that_share_a_file_have_a_linearizable_history(seed: int
 
 async def test_processes_that_share_a_table_have_a_linearizable_history(table: Table) -> None:
     """Two of them are killed, and the network loses responses, so that outcomes are unknown."""
-    port = urlsplit(table.url).port
-    assert port is not None
-    async with proxied(port) as network:
-        chance = Random(1)  # noqa: S311 (no secret)
-        to_lose = 0
-
-        def loses(*_: object) -> bool:
-            nonlocal to_lose
-            if not to_lose and chance.random() < 0.01:
-                to_lose = chance.choice([1, 12])
-            to_lose = max(0, to_lose - 1)
-            return to_lose > 0 or chance.random() < 0.02
-
-        network.fault, network.applies_to = Fault.LOST, loses
-        through = msgspec.structs.replace(table.connection, endpoint_url=network.url)
-        campaign = Campaign(seed=1)
-        history = await record(campaign, table.name, connection=table.connection, through=through)
-    assert network.met
+    async with losing_responses(table.connection, seed=1) as through:
+        history = await record(Campaign(seed=1), table.name, connection=table.connection, through=through)
     assert check(history) is None
 
 
@@ -97,7 +78,14 @@ def test_requests_to_a_table_in_any_order_have_a_linearizable_history(
 
 # The check can fail
 
-REPLY = msgspec.structs.replace(reply_to(user_message(1), 2), id=f"msg_{AT + 1}_assistant")
+
+def message(number: int) -> Message:
+    """A message that is sent later than all replies before it."""
+    return msgspec.structs.replace(user_message(number, client_id=f"m{number}"), id=f"msg_{AT + number}_user")
+
+
+REPLY = msgspec.structs.replace(reply_to(message(1), 2), id=f"msg_{AT + 2}_assistant")
+QUEUED, LAST = "run_queued", "run_last"
 OTHER_KEY = ConversationKey(KEY.user_id, KEY.coach_id, "conv-2")
 
 
@@ -164,9 +152,8 @@ class Talk:
         self.clients = [RecordedStore(store, number, self.sink, at=AT) for number in range(2)]
 
     async def begin(self, client: int, number: int, run: str, *, key: ConversationKey = KEY) -> None:
-        message = user_message(number, client_id=f"m{number}")
         opened = msgspec.structs.replace(first(AT), writer=f"{number:016x}")
-        await self.clients[client].begin_run(key, message, run, opened, LIMITS)
+        await self.clients[client].begin_run(key, message(number), run, opened, LIMITS)
 
     async def append(self, client: int, entry: LogEntry) -> None:
         await self.clients[client].append(KEY, RUN, entry)
@@ -232,10 +219,9 @@ async def recorded(tmp_path: Path) -> list[Operation]:
     async with aclosing(SqliteStore(tmp_path / "data.db")) as store:
         talk = await with_conversations(store)
         holder, other = talk.clients
-        waiting = msgspec.structs.replace(user_message(3, client_id="m3"), id=f"msg_{AT + 2}_user")
         await talk.begin(0, 1, RUN)
         await talk.begin(1, 3, NEXT_RUN)
-        await other.save_waiting_message(KEY, waiting, RUN)
+        await other.save_waiting_message(KEY, message(3), RUN)
         await talk.append(0, leased(said(1)))
         await talk.append(1, leased(said(1, writer=ANOTHER_WRITER)))
         await talk.begin(1, 5, NEXT_RUN, key=OTHER_KEY)
@@ -247,7 +233,17 @@ async def recorded(tmp_path: Path) -> list[Operation]:
         await talk.begin(1, 3, NEXT_RUN)
         await other.quota_use(KEY.user_id, LIMITS, at=AT)
         await other.load_messages(KEY)
-        return talk.sink.operations
+        await other.enqueue_run(KEY, message(7), QUEUED, behind=NEXT_RUN, most=1)
+        await other.enqueue_run(KEY, message(9), LAST, behind=NEXT_RUN, most=1)
+        await talk.begin(1, 9, "run_9")
+        await holder.finish_run(KEY, NEXT_RUN, leased(ended(1)), None)
+        await holder.begin_queued(KEY, QUEUED, first(AT), LIMITS)
+        await other.enqueue_run(KEY, message(9), LAST, behind=QUEUED, most=1)
+        await other.read_queue(KEY)
+        await other.leave_queue(KEY, LAST, ended(1, writer=ANOTHER_WRITER), is_withdrawn=True)
+        await talk.begin(1, 9, "run_9")
+        await other.load_messages(KEY)
+        return bounded(talk.sink.operations)
 
 
 async def test_what_was_recorded_has_every_kind_of_result(recorded: list[Operation]) -> None:
@@ -267,6 +263,16 @@ async def test_what_was_recorded_has_every_kind_of_result(recorded: list[Operati
         ("begin", "answered"),
         ("begin", "begun"),
         ("use", "read"),
+        ("messages", "read"),
+        ("enqueue", "queued"),
+        ("enqueue", "full"),
+        ("begin", "busy"),
+        ("finish", "finished"),
+        ("beginQueued", "begun"),
+        ("enqueue", "queued"),
+        ("queue", "read"),
+        ("leave", "left"),
+        ("begin", "withdrawn"),
         ("messages", "read"),
     ]
     assert check(history_of(recorded)) is None
@@ -298,13 +304,29 @@ async def test_what_was_recorded_has_every_kind_of_result(recorded: list[Operati
         (13, Result("read", names=("m1", "m3"))),
         (13, Result("read", names=("m1", "m3", REPLY.id))),
         (13, Result("read", names=("m1", REPLY.id, "m3", "m3"))),
+        (14, Result("queued", run="another", is_first=True)),
+        (14, Result("queued", run=QUEUED)),
+        (15, Result("queued", run=LAST, is_first=True)),
+        (16, Result("busy", run=NEXT_RUN)),
+        (16, Result("busy", run=QUEUED, queue=(QUEUED,))),
+        (18, Result("not next")),
+        (18, Result("begun")),
+        (19, Result("ended")),
+        (20, Result("read", run=QUEUED)),
+        (20, Result("read", run=NEXT_RUN, queue=(QUEUED, LAST))),
+        (21, Result("absent")),
+        (22, Result("begun", is_first=True)),
+        (22, Result("busy", run=QUEUED, is_stored=True)),
+        (23, Result("read", names=("m1", REPLY.id, "m3", "m7", "m9"))),
     ],
 )
 async def test_a_result_that_the_calls_before_do_not_allow_is_found(
     recorded: list[Operation], number: int, result: Result
 ) -> None:
     """Each result of a true history is replaced by a wrong one."""
-    wrong = msgspec.structs.replace(recorded[number], result=result)
+    true = recorded[number].result
+    assert true is not None
+    wrong = msgspec.structs.replace(recorded[number], result=msgspec.structs.replace(result, id=true.id))
     assert check(history_of([*recorded[:number], wrong, *recorded[number + 1 :]])) is not None
 
 
@@ -312,7 +334,7 @@ def unknown(operation: Operation) -> Operation:
     return msgspec.structs.replace(operation, result=None, returned=0)
 
 
-@pytest.mark.parametrize("number", [0, 2, 3, 7, 11])
+@pytest.mark.parametrize("number", [0, 2, 3, 7, 11, 14, 18, 21])
 async def test_a_call_without_a_result_may_have_had_its_effect(
     recorded: list[Operation], number: int
 ) -> None:
