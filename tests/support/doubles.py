@@ -340,7 +340,11 @@ class RememberedConversations:
 
     def _newest_time(self, key: ConversationKey) -> int:
         times = [time_in(message.id) or 0 for message in self._all(key)]
-        return max([0, *times, *(run.at for run in self._queues[key])])
+        times += [run.at for run in self._queues[key]]
+        unfinished = self._unfinished.get(key)
+        if unfinished is not None:
+            times.append(opened_at(self._logs[key, unfinished][0]))
+        return max([0, *times])
 
     def _save_waiting(self, key: ConversationKey, message: Message) -> Message:
         newest = first_message_id(moment_of(self._newest_time(key)))

@@ -53,8 +53,7 @@ from coachstream.conversation.ports import (
 from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.conversation.quotas import UNLIMITED, QuotaLimits, Spent
 from coachstream.conversation.run_log import Claimed, LogEntry, Opened, is_tombstone
-from coachstream.conversation.run_queue import RunQueue
-from coachstream.conversation.runs.opener import StopResult
+from coachstream.conversation.run_queue import RunQueue, StopResult
 from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
 from coachstream.conversation.runs.watcher import RunWatcher
 from coachstream.conversation.turn.dependencies import TurnDependencies

@@ -405,7 +405,7 @@ async def test_each_operation_on_quotas_has_its_price(table: Table, store: Dynam
     assert (prices["end that uses up the day"].writes, prices["end"].calls) == (end.writes + 2, end.calls)
     assert prices["what is left, 2 conversations"].calls == {"GetItem": 3}
     assert prices["refusal: tokens"].calls == {"TransactWriteItems": 1}
-    assert prices["refusal: 2 runs"].calls == {"TransactWriteItems": 1, "GetItem": 2, "Query": 2}
+    assert prices["refusal: 2 runs"].calls == {"TransactWriteItems": 1, "GetItem": 3, "Query": 2}
     assert prices["claim that looks for a place"].calls == {"TransactWriteItems": 3, "GetItem": 2, "Query": 1}
     # The failed attempt is billed like the one that succeeds.
     assert prices["claim that looks for a place"].writes == 2 * prices["claim"].writes + 4

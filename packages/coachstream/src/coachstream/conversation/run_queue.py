@@ -9,9 +9,19 @@ the reply has the next millisecond in its id, and whatever is stored later has a
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from coachstream.conversation.ids import first_message_id, id_after, moment_of, time_in
+
+
+class StopResult(StrEnum):
+    """What a request to stop a run has done."""
+
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    WITHDRAWN = "withdrawn"
 
 
 class QueuedRun(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

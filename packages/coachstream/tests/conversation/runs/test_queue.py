@@ -27,8 +27,7 @@ from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.conversation.quotas import QuotaLimits
 from coachstream.conversation.run_log import LogEntry, Opened
-from coachstream.conversation.run_queue import RunQueue
-from coachstream.conversation.runs.opener import StopResult
+from coachstream.conversation.run_queue import RunQueue, StopResult
 from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
 from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
 from coachstream.conversation.turn.turn import new_user_message, resume_run, run_opener, run_turn

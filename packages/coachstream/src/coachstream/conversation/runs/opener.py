@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from enum import StrEnum
 
 import msgspec
 
@@ -48,7 +47,7 @@ from coachstream.conversation.run_log import (
     ending_of,
     first_waiting_id,
 )
-from coachstream.conversation.run_queue import RunQueue
+from coachstream.conversation.run_queue import RunQueue, StopResult
 from coachstream.conversation.runs.claim import RunClaim, claim_of, opening_entry
 from coachstream.conversation.runs.closer import RunCloser
 from coachstream.conversation.runs.deduplication import find_earlier, has_failed_to_arrive, is_recent
@@ -58,14 +57,6 @@ from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
 
 MessageNow = Callable[[], Message]
 """Creates the message with the current time."""
-
-
-class StopResult(StrEnum):
-    """What a request to stop a run has done."""
-
-    STOPPING = "stopping"
-    FINISHED = "finished"
-    WITHDRAWN = "withdrawn"
 
 
 class QueuePlace(msgspec.Struct, frozen=True):
