@@ -20,14 +20,14 @@ from coachstream.conversation.another_try import (
     versions_of,
 )
 from coachstream.conversation.errors import (
-    IdempotencyMismatch,
-    NotTheLastExchange,
-    TryInProgress,
     CoachConfigNotFound,
     CoachStreamError,
     ConversationNotFound,
+    IdempotencyMismatch,
     InvalidCursor,
+    NotTheLastExchange,
     RunNotFound,
+    TryInProgress,
 )
 from coachstream.conversation.ids import first_message_id, id_after
 from coachstream.conversation.model import (
@@ -237,9 +237,7 @@ class RememberedConversations:
             self._use(key.user_id, quotas, at).check()
             self._turns[key.user_id, minute_of(at)] += 1
         message = known[0] if known else self._save_new(key, user_message)
-        first = as_stored(
-            opened, message.id, is_first_attempt=not known, newest_id=self._newest_id(key)
-        )
+        first = as_stored(opened, message.id, is_first_attempt=not known, newest_id=self._newest_id(key))
         self._unfinished[key] = run_id
         self._logs[key, run_id] = {0: first}
         return RunBegun(message, is_first_attempt=not known, at=opened_at(first))
@@ -267,30 +265,9 @@ class RememberedConversations:
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
         self._begin()
         self._find(key)
-        unfinished = self._unfinished.get(key)
-        tried = self._tries[key].get(request.client_message_id)
-        stored: Message | None = None
-        if tried is not None:
-            if tried[0] != request:
-                raise IdempotencyMismatch
-            stored = self._message(key, tried[2])
-            if stored is not None and user_message is not None:
-                require_same_text(stored, user_message)
-        elif any(m.metadata.client_message_id == request.client_message_id for m in self._all(key)):
-            raise IdempotencyMismatch
-        if unfinished is not None:
-            return ConversationBusy(unfinished, stored if tried and tried[1] == unfinished else None)
-        if tried is not None and stored is not None:
-            log = self._logs[key, tried[1]]
-            ending = log[max(log)].content if log else None
-            found = [each for each in self.messages[key][-1:] if each.metadata.run_id == tried[1]]
-            reply = found[0] if found else None
-            if isinstance(ending, Finished):
-                reply = self._message(key, ending.reply_id)
-            if reply is not None:
-                return AlreadyAnswered(stored, reply)
-            if not isinstance(ending, Broken):
-                raise NotTheLastExchange
+        stored = self._earlier_try(key, request, user_message)
+        if isinstance(stored, AlreadyAnswered | ConversationBusy):
+            return stored
         last = last_exchange(self.messages[key])
         another = request.begin(last)
         assert last is not None
@@ -318,6 +295,35 @@ class RememberedConversations:
         self._unfinished[key] = run_id
         self._logs[key, run_id] = {each.number: each for each in (first, *continuing(first, said))}
         return RunBegun(message, False, opened_at(first), another, said)
+
+    def _earlier_try(
+        self, key: ConversationKey, request: TryRequest, user_message: Message | None
+    ) -> Message | AlreadyAnswered | ConversationBusy | None:
+        unfinished = self._unfinished.get(key)
+        tried = self._tries[key].get(request.client_message_id)
+        stored: Message | None = None
+        if tried is not None:
+            if tried[0] != request:
+                raise IdempotencyMismatch
+            stored = self._message(key, tried[2])
+            if stored is not None and user_message is not None:
+                require_same_text(stored, user_message)
+        elif any(m.metadata.client_message_id == request.client_message_id for m in self._all(key)):
+            raise IdempotencyMismatch
+        if unfinished is not None:
+            return ConversationBusy(unfinished, stored if tried and tried[1] == unfinished else None)
+        if tried is not None and stored is not None:
+            log = self._logs[key, tried[1]]
+            ending = log[max(log)].content if log else None
+            found = [each for each in self.messages[key][-1:] if each.metadata.run_id == tried[1]]
+            reply = found[0] if found else None
+            if isinstance(ending, Finished):
+                reply = self._message(key, ending.reply_id)
+            if reply is not None:
+                return AlreadyAnswered(stored, reply)
+            if not isinstance(ending, Broken):
+                raise NotTheLastExchange
+        return stored
 
     def _finish_try(self, key: ConversationKey, another: AnotherTry, reply: Message) -> None:
         leaving = {*another.older_ids, another.continued_id}

@@ -107,6 +107,7 @@ class RunOpener:
                 monotonic seconds.
             has_producer: whether the caller holds the run's lease; if not, its first reader will.
             time_zone: `Opened.time_zone`.
+            another_try: what is to be tried again; None for a message that is sent.
 
         Returns:
             The claim on the new run; or the beginning of the run that this message already has; or its stored

@@ -5,8 +5,8 @@ function that is invoked asynchronously, or after the response. Requests can arr
 concurrently. A summary replaces only one of fewer messages, and a title only the default one, each by a
 condition on the write. So the second of two requests costs a call of the model at most, and changes nothing.
 
-After another try at the last exchange, the conversation has as many messages as before, but the last of them has
-a later id. Then its summary replaces the one that has the older version.
+After another try at the last exchange, the conversation has as many messages as before, but the last of them
+has a later id. Then its summary replaces the one that has the older version.
 """
 
 from __future__ import annotations

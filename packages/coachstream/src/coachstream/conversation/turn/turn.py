@@ -252,9 +252,7 @@ class _Turn(ABC):
             may_release=self._may_release,
         )
         try:
-            return await reply.produce(
-                load, first=self._attaching(claim.point) if first is None else first
-            )
+            return await reply.produce(load, first=self._attaching(claim.point) if first is None else first)
         except RunLost:
             logger.warning("Another process took over or ended the run; the reader follows it")
         self._deadline.lift_interruption()

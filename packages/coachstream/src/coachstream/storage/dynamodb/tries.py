@@ -149,34 +149,7 @@ class Tries:
             stored = await self._earlier(key, request, user_message, seen)
             if isinstance(stored, AlreadyAnswered | ConversationBusy):
                 return stored
-            another = request.begin(seen.last)
-            assert seen.last is not None  # noqa: S101 (for the type checker)
-            known = seen.unfinished.newest_id
-            newest = known or await newest_id(self._table, key)
-            bound, message = bound_after(newest), seen.last.user_message
-            writes: dict[str, Write] = {}
-            if another.kind is TryKind.REPLACE:
-                if user_message is None:
-                    raise TypeError("a message replaces another one")
-                if stored is None:
-                    message = _replacing(message, user_message, newest)
-                    bound = message.id
-                    writes[Step.MESSAGE] = self._pending(key, message)
-                else:
-                    message = stored
-            first = as_stored(
-                *(opened, message.id), is_first_attempt=False, newest_id=bound, another_try=another
-            )
-            said = ""
-            if another.continued_id is not None and seen.last.reply is not None:
-                said = seen.last.reply.content
-            for entry in (first, *continuing(first, said)):
-                writes[f"{Step.ENTRY} {entry.number}"] = self._logs.put_entry(key, run_id, entry)
-            writes |= {
-                Step.CONVERSATION: seen.unchanged,
-                Step.CLAIM: self._claim(key, request, message, run_id, seen.claim),
-                Step.UNFINISHED_RUN: taking_after(key, run_id, bound, known=known),
-            }
+            begun, writes = await self._beginning(key, request, user_message, run_id, opened, seen, stored)
             if quotas.is_on:
                 writes[Step.QUOTA] = taking_quota(key, quotas, opened_at(opened))
             try:
@@ -186,8 +159,45 @@ class Tries:
                     item = cancelled.existing.get(Step.QUOTA) or {}
                     await self._quotas.make_room(key, item, quotas, opened_at(opened))
             else:
-                return RunBegun(message, False, opened_at(first), another, said)
+                return begun
         raise Contended("another try could not begin because of contention with other runs")
+
+    async def _beginning(
+        self,
+        key: ConversationKey,
+        request: TryRequest,
+        user_message: Message | None,
+        run_id: str,
+        opened: LogEntry,
+        seen: _Seen,
+        stored: Message | None,
+    ) -> tuple[RunBegun, dict[str, Write]]:
+        """The run as it begins, and the writes that begin it, if all is as it was seen.
+
+        Raises:
+            NotTheLastExchange, CannotContinue: as `TryRequest.begin`.
+        """
+        another = request.begin(seen.last)
+        assert seen.last is not None  # noqa: S101 (for the type checker)
+        known = seen.unfinished.newest_id
+        newest = known or await newest_id(self._table, key)
+        bound, message = bound_after(newest), stored or seen.last.user_message
+        writes: dict[str, Write] = {}
+        if user_message is not None and stored is None:
+            message = _replacing(message, user_message, newest)
+            bound = message.id
+            writes[Step.MESSAGE] = self._pending(key, message)
+        first = as_stored(*(opened, message.id), is_first_attempt=False, newest_id=bound, another_try=another)
+        continued = seen.last.reply if another.continued_id is not None else None
+        said = "" if continued is None else continued.content
+        for entry in (first, *continuing(first, said)):
+            writes[f"{Step.ENTRY} {entry.number}"] = self._logs.put_entry(key, run_id, entry)
+        writes |= {
+            Step.CONVERSATION: seen.unchanged,
+            Step.CLAIM: self._claim(key, request, message, run_id, seen.claim),
+            Step.UNFINISHED_RUN: taking_after(key, run_id, bound, known=known),
+        }
+        return RunBegun(message, False, opened_at(first), another, said), writes
 
     async def finishing(
         self, key: ConversationKey, another: AnotherTry, reply: Message
@@ -237,9 +247,7 @@ class Tries:
             for item in filter(None, coming):
                 writes |= _moving_in(key, item, versions=last.reply.metadata.versions)
             if users[0] != users[1]:
-                writes["replaced index"] = self._reply_index.put(
-                    key, users[0], last.reply, is_replaced=True
-                )
+                writes["replaced index"] = self._reply_index.put(key, users[0], last.reply, is_replaced=True)
             writes[Step.REPLY_INDEX] = self._reply_index.put(key, users[1], version.reply)
             known = seen.unfinished.newest_id
             newest = bound_after(known or await newest_id(self._table, key))
@@ -273,7 +281,9 @@ class Tries:
             self._table.get(item_key, only="#pk, #attributes.#messages"),
             self._table.get(unfinished_run_key(key)),
             self._table.query_page(newest, limit=2),
-            _none() if client_message_id is None else self._table.get(message_claim_key(key, client_message_id)),
+            _none()
+            if client_message_id is None
+            else self._table.get(message_claim_key(key, client_message_id)),
         )
         unfinished = unfinished_run_in(turn, key)
         if conversation is None or unfinished.is_deleted:
@@ -321,9 +331,7 @@ class Tries:
         reply = await self._reply_of(key, run_id, seen.last)
         return stored if reply is None else AlreadyAnswered(stored, reply)
 
-    async def _reply_of(
-        self, key: ConversationKey, run_id: str, last: LastExchange | None
-    ) -> Message | None:
+    async def _reply_of(self, key: ConversationKey, run_id: str, last: LastExchange | None) -> Message | None:
         """The reply of an attempt's run; None if it failed.
 
         Raises:
