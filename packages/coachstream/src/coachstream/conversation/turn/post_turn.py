@@ -142,16 +142,14 @@ class PostTurn:
         outcome = Outcome.NOT_DUE
         if summary.total_messages <= request.message_count:
             written = await self._summary(request, summary)
-            if written is None and not summary.narrative:
-                return Outcome.NOT_DUE
-            if written is None:
-                pass
-            elif await self._store.save_summary(key, written):
+            if written is not None and await self._store.save_summary(key, written):
                 outcome = Outcome.WRITTEN
                 summary = written.content.as_read(
-                    total_messages=written.total_messages, created_at=written.created_at
+                    total_messages=written.total_messages,
+                    created_at=written.created_at,
+                    last_message_id=written.last_message_id,
                 )
-            else:
+            elif written is not None:
                 summary = await self._store.load_summary(key)
         # Also if there was one: an earlier attempt may have failed here.
         if self._recall is not None and summary.narrative:
