@@ -15,6 +15,7 @@ import pytest
 
 from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
 from coachstream.conversation.model import ConversationChange, ConversationKey
+from contracts.another_try import AnotherTryContract
 from contracts.context_store import ContextStoreContract
 from contracts.memory_store import MemoryStoreContract
 from contracts.quotas import QuotaContract
@@ -55,7 +56,12 @@ __all__ = [
 
 
 class ConversationStoreContract(
-    RunStoreContract, QuotaContract, ContextStoreContract, MemoryStoreContract, UserDataContract
+    RunStoreContract,
+    AnotherTryContract,
+    QuotaContract,
+    ContextStoreContract,
+    MemoryStoreContract,
+    UserDataContract,
 ):
     """Conversations, plus the contracts of all other ports, because one store implements them all."""
 
