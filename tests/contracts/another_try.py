@@ -455,6 +455,18 @@ class AnotherTryContract(StoreContract):
             assert stored is not None
             assert stored.metadata.is_handed_off
 
+    async def test_a_workout_of_an_edited_message_is_marked_before_its_reply_is_stored(
+        self, store: SeedableStore, exchange: tuple[Message, Message]
+    ) -> None:
+        """That is when it is handed off; the mark stays."""
+        begun = await begin_try(store, replace(exchange[0]), edited(6))
+        await store.mark_handed_off(KEY, begun.user_message.id)
+        second = await finish(store, begun, reply_of(begun))
+        [message, _] = await self.lines(store)
+        assert message.metadata.is_handed_off
+        again = await begin_try(store, regenerate(second, "again-2"), run=RUN)
+        assert again.user_message.metadata.is_handed_off
+
     async def test_a_try_takes_from_the_quotas(
         self, store: SeedableStore, exchange: tuple[Message, Message]
     ) -> None:

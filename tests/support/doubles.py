@@ -463,14 +463,15 @@ class RememberedConversations:
 
     async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
         self._begin()
-        self.messages[key] = [
-            msgspec.structs.replace(
-                message, metadata=msgspec.structs.replace(message.metadata, is_handed_off=True)
-            )
-            if message.id == message_id
-            else message
-            for message in self.messages.get(key, [])
-        ]
+        for messages in (self.messages, self._pending):
+            messages[key] = [
+                msgspec.structs.replace(
+                    message, metadata=msgspec.structs.replace(message.metadata, is_handed_off=True)
+                )
+                if message.id == message_id
+                else message
+                for message in messages.get(key, [])
+            ]
 
     async def find_recent_message(
         self, key: ConversationKey, text: str, *, since: datetime

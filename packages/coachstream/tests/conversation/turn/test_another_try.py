@@ -295,6 +295,8 @@ async def test_a_workout_that_only_the_edited_message_reports_is_handed_off() ->
     stage.analyser = AnalyserDouble(MessageAnalysis(workout_confidence=1.0))
     ending = (await stage.run(request(TryKind.REPLACE, message, text="I rowed")))[-1]
     assert isinstance(ending, Completed)
+    again = (await stage.run(request(TryKind.REGENERATE, ending.reply, key="again-2")))[-1]
+    assert isinstance(again, Completed)
     assert [each.message_id for each in stage.workouts.taken] == [ending.user_message.id]
     assert ending.user_message.role is Role.USER
 

@@ -274,10 +274,12 @@ class DynamoDbRuns:
         return message_of(item)
 
     async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
-        """Mark a stored message: one write (see `RunStore`)."""
-        change = Update(message_key(key, message_id), f"SET #{HANDED_OFF} = :yes", IS_THERE, {":yes": True})
-        with suppress(ConditionFailed):  # deleted in the meantime, and stays deleted
-            await self._table.change(change)
+        """Mark a stored message: one write, or two for one whose reply is not stored yet (see `RunStore`)."""
+        for where in (message_key, version_key):
+            change = Update(where(key, message_id), f"SET #{HANDED_OFF} = :yes", IS_THERE, {":yes": True})
+            with suppress(ConditionFailed):  # pending, or deleted in the meantime, and stays deleted
+                await self._table.change(change)
+                return
 
     async def find_recent_message(
         self, key: ConversationKey, text: str, *, since: datetime
