@@ -114,7 +114,7 @@ class AnotherTryContract(StoreContract):
     """Another try: one chosen version, none lost, none twice, whatever fails."""
 
     @pytest.fixture
-    async def exchange(self, store: SeedableStore, begun: None) -> tuple[Message, Message]:
+    async def exchange(self, store: SeedableStore, begun: None) -> tuple[Message, Message]:  # noqa: ARG002
         """Store a first exchange, and the one that is tried again."""
         first = user_message(1, "Hello")
         await store_reply(store, first, reply_to(first, 2, "Hi"))
@@ -153,7 +153,8 @@ class AnotherTryContract(StoreContract):
         assert await store.load_message(KEY, reply.id) == reply
         for name in (message.id, second.id):
             versions = [
-                (each.user_message, each.reply, each.is_chosen) for each in await store.load_versions(KEY, name)
+                (each.user_message, each.reply, each.is_chosen)
+                for each in await store.load_versions(KEY, name)
             ]
             assert versions == [(message, reply, False), (message, second, True)]
 
@@ -199,7 +200,10 @@ class AnotherTryContract(StoreContract):
 
     @pytest.mark.parametrize("stop", [StopReason.STOPPED, StopReason.MAX_TOKENS, StopReason.INTERRUPTED])
     async def test_a_reply_that_is_continued_keeps_its_id_and_place(
-        self, store: SeedableStore, exchange: tuple[Message, Message], stop: StopReason
+        self,
+        store: SeedableStore,
+        exchange: tuple[Message, Message],  # noqa: ARG002
+        stop: StopReason,
     ) -> None:
         """The log of the run begins with its text; it has no older version."""
         message = user_message(10, "And?")
@@ -230,7 +234,10 @@ class AnotherTryContract(StoreContract):
 
     @pytest.mark.parametrize("kind", TryKind)
     async def test_a_try_without_a_reply_changes_nothing(
-        self, store: SeedableStore, exchange: tuple[Message, Message], kind: TryKind
+        self,
+        store: SeedableStore,
+        exchange: tuple[Message, Message],  # noqa: ARG002
+        kind: TryKind,
     ) -> None:
         """The same request begins another run, and the next message comes after all ids so far."""
         message = user_message(10, "And?", client_id="c-2")
@@ -263,8 +270,8 @@ class AnotherTryContract(StoreContract):
 
         async def refused(*requests: TryRequest) -> None:
             before = await store.load_messages(KEY)
-            for number, request in enumerate(requests):
-                request = msgspec.structs.replace(request, client_message_id=f"refused-{number}")
+            for number, given in enumerate(requests):
+                request = msgspec.structs.replace(given, client_message_id=f"refused-{number}")
                 text = edited(300, key=request.client_message_id)
                 with pytest.raises(NotTheLastExchange):
                     await store.begin_try(
@@ -338,7 +345,9 @@ class AnotherTryContract(StoreContract):
     ) -> None:
         """Also if that run is another try; a message that is sent meanwhile finds the try's."""
         message, reply = exchange
-        begun = await begin_try(store, TryRequest(TryKind.REGENERATE, "c-1", "again-1"))  # by its message's key
+        begun = await begin_try(
+            store, TryRequest(TryKind.REGENERATE, "c-1", "again-1")
+        )  # by its message's key
         for request in (regenerate(reply, "again-2"), go_on(reply, "again-3")):
             busy = await store.begin_try(KEY, request, None, RUN, opened())
             assert busy == ConversationBusy(NEXT_RUN, None)
@@ -402,11 +411,14 @@ class AnotherTryContract(StoreContract):
         self, store: SeedableStore, exchange: tuple[Message, Message]
     ) -> None:
         """The version is made once; an end by another process finds it."""
-        message, reply = exchange
+        message, _ = exchange
         begun = await begin_try(store, replace(message), edited(6))
         second = reply_of(begun)
         for _ in range(3):
-            assert await store.finish_run(KEY, NEXT_RUN, ended(1, second), second, None, begun.another_try) is None
+            assert (
+                await store.finish_run(KEY, NEXT_RUN, ended(1, second), second, None, begun.another_try)
+                is None
+            )
         late = ended(1, writer="late")
         assert await store.finish_run(KEY, NEXT_RUN, late, None, None, begun.another_try) == ended(1, second)
         assert await self.lines(store) == [begun.user_message, versioned(second, 2)]
@@ -442,6 +454,18 @@ class AnotherTryContract(StoreContract):
             stored = await store.load_message(KEY, name)
             assert stored is not None
             assert stored.metadata.is_handed_off
+
+    async def test_a_workout_of_an_edited_message_is_marked_before_its_reply_is_stored(
+        self, store: SeedableStore, exchange: tuple[Message, Message]
+    ) -> None:
+        """That is when it is handed off; the mark stays."""
+        begun = await begin_try(store, replace(exchange[0]), edited(6))
+        await store.mark_handed_off(KEY, begun.user_message.id)
+        second = await finish(store, begun, reply_of(begun))
+        [message, _] = await self.lines(store)
+        assert message.metadata.is_handed_off
+        again = await begin_try(store, regenerate(second, "again-2"), run=RUN)
+        assert again.user_message.metadata.is_handed_off
 
     async def test_a_try_takes_from_the_quotas(
         self, store: SeedableStore, exchange: tuple[Message, Message]
@@ -507,10 +531,11 @@ class AnotherTryContract(StoreContract):
         assert await self.lines(store) == [message, second]
 
     async def test_a_run_that_begins_and_a_choice_exclude_each_other(
-        self, store: SeedableStore, exchange: tuple[Message, Message]
+        self,
+        store: SeedableStore,
+        exchange: tuple[Message, Message],  # noqa: ARG002
     ) -> None:
         """A try never replaces a reply that is not the chosen one."""
-        message, reply = exchange
         for number in range(10):
             newest = (await self.lines(store))[-1]
             last = await try_again(store, regenerate(newest, f"more-{number}"), f"{number}")

@@ -279,7 +279,7 @@ class RandomClient:
         if self._is_likely(0.3):
             return Spent(self._at, tokens)
         use = await self._store.quota_use(user_id, self._work.limits, at=self._at)
-        return Spent(self._at, tokens, use.after_turn(tokens))
+        return Spent(self._at, tokens, use.after_turn(tokens, at=self._at))
 
     def _message(self) -> Message:
         """One of few messages, by a clock that is wrong, and sometimes with another text."""

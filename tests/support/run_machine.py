@@ -2,8 +2,8 @@
 
 The machine sends and retries messages under every policy, tries the last exchange again, chooses versions,
 reads replies, disconnects and reconnects, stops runs, withdraws queued ones, deletes conversations, kills
-lease holders and whoever waits in a queue, and lets leases expire. A dead process is one whose store no longer
-executes its calls.
+lease holders and whoever waits in a queue, and lets leases expire. A dead process is one whose store no
+longer executes its calls.
 
 Each process has its own wall clock, which is wrong and jumps. The monotonic time advances only when no call
 of the store is in progress or requested, so a live lease holder renews its lease in time, and a save takes no
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -332,7 +332,9 @@ class Process:
         another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         log = await self._store.read_log(key, of_run)
-        there = await self._call(lambda: self._store.finish_run(key, of_run, ended, reply, spent, another_try))
+        there = await self._call(
+            lambda: self._store.finish_run(key, of_run, ended, reply, spent, another_try)
+        )
         holder = self._acceptance.producer_of(log)
         if there is None and holder not in (None, self):
             self._acceptance.wrongs.append("a healthy run was closed by an observer")
@@ -517,7 +519,7 @@ class RunMachine(RuleBasedStateMachine):
             self.finish()
         messages = self._messages()
         named = [m for m in messages if (m.role is Role.USER) == (kind is TryKind.REPLACE)]
-        if which >= 8 and self.tries:  # noqa: PLR2004
+        if which >= 8 and self.tries:
             request, text = self.tries[which % len(self.tries)]
         elif named:
             message = named[-1] if which else named[0]
@@ -752,7 +754,9 @@ class RunMachine(RuleBasedStateMachine):
                 name = record.id.split("#")
                 if record.kind == "coachVersion" and name[1] == self.key.conversation_id:
                     data = record.data
-                    found[name[2]] = str(data.get("content", data.get("attributes", {}).get("content")))
+                    attributes = data.get("attributes", data)
+                    assert isinstance(attributes, Mapping)
+                    found[name[2]] = str(attributes["content"])
             after = page.next
             if after is None:
                 return found
@@ -813,7 +817,9 @@ class RunMachine(RuleBasedStateMachine):
             self.nothing_happened_that_must_not()
             self.every_message_is_stored_once_and_in_order()
             self.no_version_is_lost_or_doubled()
-            stored = {m.content for m in self._messages() if m.role is Role.USER} | set(self._older().values())
+            stored = {m.content for m in self._messages() if m.role is Role.USER} | set(
+                self._older().values()
+            )
             for client in self.clients:
                 is_gone = (client.key, client.name) in self.acceptance.withdrawn or client.key != self.key
                 assert client.point is None or is_gone or client.text in stored, "lost"

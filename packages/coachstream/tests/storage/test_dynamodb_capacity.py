@@ -294,7 +294,9 @@ async def what_tries_cost(table: Table, store: DynamoDbStore, number: int) -> di
     assert await store.finish_run(KEY, NEXT_RUN, ended(1, reply), reply) is None
     async with priced("refuse"):
         with pytest.raises(NotTheLastExchange):
-            await store.begin_try(KEY, regenerate(begun.user_message, f"no-{number}"), None, "run_0", opened())
+            await store.begin_try(
+                KEY, regenerate(begun.user_message, f"no-{number}"), None, "run_0", opened()
+            )
     again = await tried("generate", regenerate(reply, f"re-{number}"))
     await tried("continue", go_on(again, f"go-{number}"))
     await tried("replace", replace(begun.user_message, f"ed-{number}"), sent("ed"))

@@ -121,7 +121,10 @@ def test_what_the_ai_sdk_sends_again() -> None:
     """`regenerate()`, and `sendMessage` with the id of the last message, which may be edited."""
     message = asked(TEXT)
     name = str(message["id"])
-    for more, is_for_another_reply in (({"trigger": "regenerate-message"}, True), ({"messageId": name}, False)):
+    for more, is_for_another_reply in (
+        ({"trigger": "regenerate-message"}, True),
+        ({"messageId": name}, False),
+    ):
         posted = read(ai_sdk.read_post, ui_body(message, **more))
         assert posted.message.retried == RetriedMessage(idempotency_key(name), is_for_another_reply)
         assert posted.message.text == TEXT["text"]

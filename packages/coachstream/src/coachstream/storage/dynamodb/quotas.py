@@ -287,7 +287,7 @@ def _settling(user_id: str, item: Item, found: list[_Open], over: list[_Open], a
     late = _conversations_in(item, "late") - kept
     late -= {each.conversation_id for each in over if not each.has_run}
     late |= {each.conversation_id for each in over if each.has_run}
-    late = set(sorted(late)[-MOST_LATE:])  # an id begins with a time
+    late = frozenset(sorted(late)[-MOST_LATE:])  # an id begins with a time
     settled = _settled_in(item, at) + sum(each.tokens for each in over if not each.has_run)
     values: dict[str, object] = {
         ":claims": as_count(item.get("claims")),

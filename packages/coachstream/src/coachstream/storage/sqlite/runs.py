@@ -326,10 +326,7 @@ class SqliteRuns:
 
         def mark(connection: sqlite3.Connection) -> None:
             with suppress(ConversationNotFound):
-                connection.execute(
-                    "UPDATE messages SET is_handed_off = 1 WHERE conversation = ? AND id = ?",
-                    (conversation_number(connection, key), message_id),
-                )
+                tries.mark_handed_off(connection, conversation_number(connection, key), message_id)
 
         await self._database.write(mark)
 
