@@ -22,6 +22,7 @@ from coachstream.conversation.model import ConversationKey, Message, StopReason
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.quotas import QuotaLimits
 from coachstream.conversation.run_log import Opened, Said
+from contracts.run_queue import enqueue
 from contracts.store_records import (
     AMPLE_CHARS,
     EPOCH,
@@ -339,6 +340,56 @@ class AnotherTryContract(StoreContract):
             await store.begin_try(KEY, regenerate(reply, "c-1"), None, RUN, opened())
         assert await self.lines(store) == [message, reply]
         assert await store.unfinished_run(KEY) is None
+
+    async def test_a_try_does_not_overtake_a_queue(
+        self, store: SeedableStore, exchange: tuple[Message, Message]
+    ) -> None:
+        """Its exchange is not the last one any more; nor can another version be chosen."""
+        message, reply = exchange
+        other = await try_again(store, regenerate(reply), "Better.")
+        begun = await begin(store, user_message(20, "And now?"))
+        queued = await enqueue(store, 30)
+        end = reply_of(begun, "Now.", run=RUN)
+        assert await store.finish_run(KEY, RUN, ended(1, end), end) is None
+        before = await store.load_messages(KEY)
+        for request, text in (
+            (regenerate(end, "again-2"), None),
+            (regenerate(other, "again-2"), None),
+            (replace(queued.user_message, "again-2"), edited(40, key="again-2")),
+        ):
+            busy = await store.begin_try(KEY, request, text, NEXT_RUN, opened())
+            assert busy == ConversationBusy(queued.run.run_id, None, (queued.run,))
+        with pytest.raises(TurnInProgress):
+            await store.choose_version(KEY, other.id, reply.id)
+        assert await store.load_messages(KEY) == before
+        assert message in before
+
+    @pytest.mark.parametrize("kind", TryKind)
+    async def test_a_message_queued_behind_a_try_comes_after_its_reply(
+        self, store: SeedableStore, kind: TryKind, exchange: tuple[Message, Message]
+    ) -> None:
+        """Whatever its clock says, and whatever is tried again; the try's version is the chosen one."""
+        message, reply = exchange
+        if kind is TryKind.CONTINUE:
+            message = user_message(9, "Once more", client_id="c-9")
+            reply = reply_to(message, 11, "Half", stop=StopReason.STOPPED)
+            await store_reply(store, message, reply)
+        named = message if kind is TryKind.REPLACE else reply
+        text = edited(3) if kind is TryKind.REPLACE else None
+        begun = await begin_try(store, TryRequest(kind, named.id, "again-1"), text)
+        queued = await enqueue(store, 2, behind=NEXT_RUN)
+        content = f"{begun.said}Better."
+        second = await finish(store, begun, reply_of(begun, content))
+        begun_next = await store.begin_queued(KEY, queued.run.run_id, opened())
+        assert begun_next is not None
+        last = reply_of(begun_next, "Later.", run=queued.run.run_id)
+        assert await store.finish_run(KEY, queued.run.run_id, ended(1, last), last) is None
+        texts = [each.content for each in await self.lines(store)]
+        assert texts[-4:] == [begun.user_message.content, content, queued.user_message.content, "Later."]
+        versions = await store.load_versions(KEY, second.id)
+        assert [each.is_chosen for each in versions] == (
+            [True] if kind is TryKind.CONTINUE else [False, True]
+        )
 
     async def test_a_try_during_an_unfinished_run_finds_the_conversation_busy(
         self, store: SeedableStore, exchange: tuple[Message, Message]
