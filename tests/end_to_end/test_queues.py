@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import Conversation, Message, Role, StopReason
 from coachstream.conversation.run_queue import RunQueue
 from coachstream.conversation.runs.settings import TurnPolicy
@@ -32,6 +33,7 @@ from support.queue_worker import Send, key_of, reply_to
 
 SENDS_OF_A_USER = 10
 WORKERS = 5
+_REFUSED = ErrorCode.TURN_IN_PROGRESS.value
 
 pytestmark = pytest.mark.timeout(6 * PATIENCE_S)
 
@@ -148,13 +150,17 @@ async def send_all(place: Place) -> None:
     assert Counter(line["reply"] for line in lines if "reply" in line) == Counter(e.text for e in sends)
     calls = Counter(line["model"] for line in lines if "model" in line)
     assert set(calls) <= {each.text for each in sends}
-    codes = {line["again"]: line["code"] for line in lines if "again" in line}
-    twice = {text: codes.get(text) for text, count in calls.items() if count > 1}
-    assert twice == {}, "answered twice"
+    # Under load a store may refuse a call. The client is told so, sends again, and gets another reply.
+    failed = {line["again"] for line in lines if line.get("code", _REFUSED) != _REFUSED}
+    twice = {text for text, count in calls.items() if count > 1}
+    assert twice - failed == set(), "answered twice"
     await check(place, sends)
-    refused = {line["reply"] for line in lines if line.get("refused")}
-    assert not any(each.text in refused for each in sends if each.user in place.queueing)
+    refused = {line["again"] for line in lines if line.get("code") == _REFUSED}
+    queueing = [each.text for each in sends if each.user in place.queueing]
+    assert refused.isdisjoint(queueing)
     for user in place.queueing:
+        if not failed.isdisjoint(each.text for each in sends if each.user == user):
+            continue
         messages = await place.store.load_messages(key_of(user))
         assert [m.metadata.reply_to for m in messages[1::2]] == [m.id for m in messages[::2]]
 
