@@ -398,14 +398,11 @@ class Reply {
         if (event.offset < this.#text.length) yield this.#show(this.#text.slice(0, event.offset));
         return null;
       case "queued":
-        this.#progress();
-        if (typeof event.runId === "string" && Number.isInteger(event.position)) {
-          this.#isQueued = true;
-          yield { type: "queued", runId: event.runId, position: event.position };
-        }
+        this.#isQueued = true;
+        yield { type: "queued", runId: event.runId, position: event.position };
         return null;
       case "run":
-        if (this.#isQueued && typeof event.runId === "string") yield { type: "run", runId: event.runId };
+        if (this.#isQueued) yield { type: "run", runId: event.runId };
         this.#isQueued = false;
         return null;
       case "contextual":

@@ -112,7 +112,9 @@ class QueueWaiter:
             if self._clock.monotonic() + pause_s > self._deadline:
                 return Reconnect(LogPoint(self._run_id, 0))
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, self._settings.longest_poll_s)
+            # Only the first must not miss its turn.
+            longest_s = self._settings.longest_poll_s * (1 if position == 1 else 2)
+            pause_s = min(2 * pause_s, longest_s)
 
     async def _outside(self) -> LogPoint | Failed:
         """The run has begun, or has left the queue without.
