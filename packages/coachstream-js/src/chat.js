@@ -403,7 +403,8 @@ export class Chat {
       this.#failed = { ...turn.attempt, replaced: [...replaced] };
       this.#putBack(turn);
       this.#turn = null;
-      if (error instanceof ServiceError && error.code === "TURN_INTERRUPTED" && turn.isStopped) return this.#show("ready");
+      const isInterrupted = error instanceof ServiceError && error.code === "TURN_INTERRUPTED";
+      if (isInterrupted && turn.isStopped) return this.#show("ready");
       this.#error = error;
       this.#isReconnecting = false;
       return this.#show("error");
@@ -698,8 +699,9 @@ function messagesOf({ outgoing, isConfirmed, runId, text, isOver, partial, attem
   const messages = [];
   const [replaced] = attempt?.replaced ?? [];
   if (attempt && replaced && "message" in attempt.request) {
+    const { message: content } = attempt.request;
     const state = runId === null ? "sending" : "sent";
-    messages.push(Object.freeze({ id: replaced.id, role: "user", content: attempt.request.message, state, stored: null }));
+    messages.push(Object.freeze({ id: replaced.id, role: "user", content, state, stored: null }));
   } else if (attempt && replaced && "continue" in attempt.request) {
     const content = text === "" ? replaced.content : text;
     messages.push(Object.freeze({ id: replaced.id, role: "assistant", content, state: "streaming", stored: null }));

@@ -115,11 +115,11 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "`guardrail_warning` if a guardrail flagged it.",
         "usage": "What the model call consumed; zeros if no longer known.",
         "timings": "Duration of the turn's steps, in milliseconds from its beginning.",
+        "quotas": "What was left of each of the user's quotas when the reply ended, if the user has any.",
         "replaced": (
             "After another try: the ids of the messages that are no longer in the conversation. Absent "
             "otherwise."
         ),
-        "quotas": "What was left of each of the user's quotas when the reply ended, if the user has any.",
     },
     quotas.QuotaFrame: {
         "quota": "`concurrent-runs`, `turns-per-minute` or `tokens-per-day`; others may follow.",
