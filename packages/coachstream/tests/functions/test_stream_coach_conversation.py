@@ -315,6 +315,24 @@ async def test_another_method_is_405_with_the_allowed_methods(
     assert response.headers["allow"] == allow
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("PUT", "ai-sdk", "METHOD_NOT_ALLOWED"),
+        ("GET", "ag-ui", "METHOD_NOT_ALLOWED"),
+        ("GET", "ai-sdk/a%23chat/stream", "MISSING_PATH_PARAMS"),
+        ("POST", "ag-ui/more", "MISSING_PATH_PARAMS"),
+    ],
+)
+async def test_the_protocols_of_other_projects_get_json_for_a_wrong_request(
+    http: httpx.AsyncClient, method: str, path: str, code: str
+) -> None:
+    """Their clients show the body of a refusal, and do not parse it as a stream."""
+    response = await http.request(method, f"{PATH.removesuffix('stream')}{path}")
+    assert response.headers["content-type"] == "application/json"
+    assert response.json()["code"] == code
+
+
 @pytest.mark.usefixtures("conversation")
 async def test_a_doubled_slash_and_escapes_name_the_same_conversation(http: httpx.AsyncClient) -> None:
     """The URLs of the existing test script contain both."""

@@ -514,7 +514,7 @@ OPERATIONS: tuple[Operation, ...] = (
             QueryParameter(
                 AFTER,
                 "`next` of the last `page` line, or `after` of a `reconnect` line, to resume.",
-                {"type": "string"},
+                {"type": "string", "minLength": 1},
             ),
         ),
         successes=(
