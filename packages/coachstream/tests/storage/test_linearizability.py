@@ -32,7 +32,7 @@ from contracts.store_records import (
     said,
     user_message,
 )
-from support.dynamodb import Table
+from support.dynamodb import a_table
 from support.histories import (
     Entry,
     History,
@@ -60,10 +60,15 @@ async def test_processes_that_share_a_file_have_a_linearizable_history(seed: int
     assert check(history) is None
 
 
-async def test_processes_that_share_a_table_have_a_linearizable_history(table: Table) -> None:
+@pytest.mark.usefixtures("aws_credentials")
+async def test_processes_that_share_a_table_have_a_linearizable_history(dynamodb_local_url: str) -> None:
     """Two of them are killed, and the network loses responses, so that outcomes are unknown."""
-    async with losing_responses(table.connection, seed=1) as through:
-        history = await record(Campaign(seed=1), table.name, connection=table.connection, through=through)
+    campaign = Campaign(seed=1, steps=40)
+    async with (
+        a_table(dynamodb_local_url) as table,
+        losing_responses(table.connection, seed=campaign.seed) as through,
+    ):
+        history = await record(campaign, table.name, connection=table.connection, through=through)
     assert check(history) is None
 
 
