@@ -23,6 +23,11 @@ const NEXT_PAGE = 20;
 const JSON_TYPE = "application/json";
 
 /**
+ * @typedef {object} StoredPage
+ * @property {Message[]} messages
+ * @property {boolean} hasMore There are earlier ones.
+ * @property {ReadonlyMap<string, string>} queued The runs of those that are not answered yet, by id, in order.
+ *
  * @typedef {object} RequestOptions
  * @property {object} [body]
  * @property {AbortSignal} [signal]
@@ -66,15 +71,16 @@ export class Api {
    * @param {string} coachId
    * @param {string} conversationId
    * @param {{before?: string}} [options] the id of a message: the newest ones before it
-   * @returns {Promise<{messages: Message[], hasMore: boolean}>} `hasMore`: there are earlier ones
+   * @returns {Promise<StoredPage>}
    */
   async getMessages(coachId, conversationId, { before } = {}) {
     const query = new URLSearchParams({ limit: String(before === undefined ? FIRST_PAGE : NEXT_PAGE) });
     if (before !== undefined) query.set("before", before);
-    const { conversation, hasMore } = await this.#json("GET", `${this.#conversations(coachId, conversationId)}?${query}`);
+    const { conversation, hasMore, queued } = await this.#json("GET", `${this.#conversations(coachId, conversationId)}?${query}`);
     if (!Array.isArray(conversation?.messages)) throw Failure.unreadable();
     // A service that knows no pages sends them all.
-    return { messages: conversation.messages.map(messageFrom), hasMore: hasMore === true };
+    const runs = new Map((Array.isArray(queued) ? queued : []).map(({ messageId, runId }) => [messageId, String(runId)]));
+    return { messages: conversation.messages.map(messageFrom), hasMore: hasMore === true, queued: runs };
   }
 
   /**
@@ -99,6 +105,28 @@ export class Api {
   /** @param {string} coachId @param {string} conversationId */
   async deleteConversation(coachId, conversationId) {
     await this.#json("DELETE", this.#conversations(coachId, conversationId));
+  }
+
+  /**
+   * Sends a message that is answered after those before it.
+   *
+   * @param {string} coachId
+   * @param {string} conversationId
+   * @param {{text: string, clientMessageId: string|null, writtenAt: Date}} message
+   * @returns {Promise<string>} its run, which begins when its reply is read and it is its turn
+   */
+  async enqueue(coachId, conversationId, { text, clientMessageId, writtenAt }) {
+    const { runId } = await this.#json("POST", `${this.replies(coachId, conversationId).conversationUrl}/stream`, {
+      body: {
+        userResponse: text,
+        messageTimestamp: writtenAt.toISOString(),
+        clientMessageId,
+        userTimezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+        policy: "enqueue",
+      },
+    });
+    if (typeof runId !== "string") throw Failure.unreadable();
+    return runId;
   }
 
   /**

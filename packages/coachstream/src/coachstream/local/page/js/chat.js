@@ -7,6 +7,7 @@
  * - `conversations`: the list of the coach on view has changed
  * - `thread`: the conversation on view has changed
  * - `revealed`: a message is to be in view (`detail` is its `viewKey`)
+ * - `withdrawn`: a message was taken back (`detail` is its text)
  * - `notice`: something outside a conversation failed (`detail` is a `Failure`)
  *
  * Each conversation has its own thread and its own stream, so leaving one in mid-reply mixes nothing up.
@@ -16,9 +17,10 @@
  * @import {Coach, Conversation} from "./types.js"
  * @import {OtherTabs} from "./other-tabs.js"
  */
-import { join, newClientMessageId, start } from "./coachstream.js";
+import { join, newClientMessageId, resume, ServiceError, start } from "./coachstream.js";
 import { Failure } from "./failure.js";
 import { forgetMeasured, keepMeasured } from "./measured.js";
+import { MessageQueue } from "./message-queue.js";
 import { Thread } from "./thread.js";
 import { afterEvent, beginTurn, failTurn, isBusy, retryTurn, stopTurn } from "./turn.js";
 import { DEFAULT_TITLE, matchesIn, messageFrom } from "./wire.js";
@@ -41,6 +43,7 @@ const TITLE_AFTER_MS = [100, 900, 2_000, 5_000];
 export class Chat extends EventTarget {
   #api;
   #tabs;
+  #queue;
   /** @type {Map<string, Thread>} */
   #threads = new Map();
   /** @type {Map<string, ConversationList>} by coach */
@@ -62,6 +65,14 @@ export class Chat extends EventTarget {
     this.#api = api;
     this.#tabs = tabs;
     this.coaches = api.session.coaches;
+    this.#queue = new MessageQueue(api, {
+      onChanged: (thread) => {
+        this.#changed(thread);
+        this.#next(thread);
+      },
+      onStored: ({ coachId, conversationId }) => tabs.tell({ coachId, conversationId }),
+      onFailed: (error) => this.#notice(error),
+    });
     /** On view. @type {Thread} */
     this.thread = new Thread(api.session.coachId, null);
     tabs.listen(({ coachId, conversationId }) => {
@@ -190,18 +201,38 @@ export class Chat extends EventTarget {
   }
 
   /**
-   * Sends a message in the conversation on view.
+   * Sends a message in the conversation on view. During a reply, it is answered afterwards.
    * @param {string} text
-   * @returns {boolean} false, and nothing happens, while a reply is on its way or when there is no text
+   * @returns {string|null} its idempotency key; `null`, and nothing happens, when there is no text
    */
   send(text) {
     const { thread } = this;
-    if (text.trim() === "" || thread.status !== "ready" || isBusy(thread.turn)) return false;
+    if (text.trim() === "" || thread.status !== "ready") return null;
+    if (isBusy(thread.turn) || thread.queue.length > 0) {
+      const queued = this.#queue.add(thread, text);
+      this.#changed(thread);
+      return queued;
+    }
+    const clientMessageId = newClientMessageId();
     thread.leaveTurnBehind();
     thread.forgetOlder();
-    thread.turn = beginTurn(text, newClientMessageId());
+    thread.turn = beginTurn(text, clientMessageId);
     void this.#ask(thread);
-    return true;
+    return clientMessageId;
+  }
+
+  /** Takes back a message that waits, and its text to the message box. @param {string} key */
+  async withdraw(key) {
+    const { thread } = this;
+    const text = thread.queue.find((each) => each.key === key)?.text;
+    await this.#queue.withdraw(thread, key);
+    const isGone = !thread.queue.some((each) => each.key === key) && thread.turn?.clientMessageId !== key;
+    if (isGone && this.thread === thread) this.dispatchEvent(new CustomEvent("withdrawn", { detail: text }));
+  }
+
+  /** Sends a message again that was not taken into the queue. @param {string} key */
+  async requeue(key) {
+    await this.#queue.retry(this.thread, key);
   }
 
   /** Asks again for the reply that did not come, with the same message id: nothing is stored twice. */
@@ -292,7 +323,8 @@ export class Chat extends EventTarget {
       if (turn.isStopping) throw Failure.stoppedUnsent();
       this.#amend(coachId, conversationId, { lastActivity: turn.writtenAt });
       const { text: message, clientMessageId, writtenAt } = turn;
-      return start({ ...this.#api.replies(coachId, conversationId), message, clientMessageId, writtenAt, signal });
+      const replies = this.#api.replies(coachId, conversationId);
+      return start({ ...replies, message, clientMessageId, writtenAt, policy: "enqueue", signal });
     });
     this.#tabs.tell({ coachId, conversationId: thread.conversationId });
   }
@@ -302,6 +334,25 @@ export class Chat extends EventTarget {
     const { coachId, conversationId } = thread;
     if (conversationId === null) return;
     await this.#read(thread, async (signal) => join({ ...this.#api.replies(coachId, conversationId), signal }));
+  }
+
+  /** @param {Thread} thread @param {import("./turn.js").Turn} turn */
+  #forgetWithdrawn(thread, turn) {
+    thread.turn = null;
+    // Elsewhere, the person has the text where it was withdrawn.
+    if (turn.isStopping && this.thread === thread) this.dispatchEvent(new CustomEvent("withdrawn", { detail: turn.text }));
+  }
+
+  /** Begins the turn of the next message that waits, if it is its turn. @param {Thread} thread */
+  #next(thread) {
+    const { coachId, conversationId, turn, queue } = thread;
+    if (queue.length === 0 || this.#readings.has(thread) || isBusy(turn) || this.#queue.isSending(thread)) return;
+    // Without a connection the next one would fail, too.
+    if (turn !== null && !(turn.failure?.cause instanceof ServiceError)) return;
+    if (queue[0].isWithdrawing || queue[0].failure !== null) return;
+    const runId = thread.takeQueued();
+    if (runId === null || conversationId === null) void this.#ask(thread);
+    else void this.#read(thread, async (signal) => resume({ ...this.#api.replies(coachId, conversationId), runId, signal }));
   }
 
   /**
@@ -330,10 +381,12 @@ export class Chat extends EventTarget {
       if (signal.aborted) return;
       const { turn } = thread;
       // A repeated failure is not news; a different reason is.
-      if (turn && isBusy(turn)) thread.turn = failTurn(turn, Failure.from(error, { midReply: turn.reply !== "" }));
+      if (turn && isWithdrawn(error)) this.#forgetWithdrawn(thread, turn);
+      else if (turn && isBusy(turn)) thread.turn = failTurn(turn, Failure.from(error, { midReply: turn.reply !== "" }));
     }
     this.#readings.delete(thread);
     this.#changed(thread);
+    this.#next(thread);
     // Another device may have said something since this page last looked.
     if (thread.turn === null) void this.#refresh(thread);
   }
@@ -359,6 +412,7 @@ export class Chat extends EventTarget {
       if (thread.turn.isStopping && isUnsent(thread, reading)) throw Failure.stoppedUnsent();
       // The message is stored now, and its reply can be watched from other tabs.
       if (event.type === "run" && thread.turn.sentAt !== null) this.#tabs.tell({ coachId, conversationId });
+      if (event.type === "run") void this.#queue.send(thread);
       this.#changed(thread);
     }
   }
@@ -442,15 +496,18 @@ export class Chat extends EventTarget {
     }
     this.#changed(thread);
     if (thread.endsWithTurn && !this.#readings.has(thread)) void this.#watch(thread);
+    this.#next(thread);
   }
 
   /** @param {Thread} thread @param {AbortSignal} [signal] of the reading that wants to know */
   async #load(thread, signal) {
     const asked = ++this.#moments;
-    const { messages, hasMore } = await this.#api.getMessages(thread.coachId, thread.conversationId ?? "");
-    // A reading that began meanwhile has newer data.
-    if (signal ? signal.aborted : this.#readings.has(thread)) return;
-    if (this.#isNews(thread, asked)) thread.adoptStored(messages, hasMore);
+    const { messages, hasMore, queued } = await this.#api.getMessages(thread.coachId, thread.conversationId ?? "");
+    // A reading that began meanwhile has newer data, apart from what waits behind it.
+    const isReading = signal ? signal.aborted : this.#readings.has(thread);
+    if (!this.#isNews(thread, asked)) return;
+    if (isReading) thread.adoptQueue(messages, queued);
+    else thread.adoptStored(messages, hasMore, queued);
   }
 
   /** Whether what was requested then is newer than what is shown, which it then replaces. @param {Thread|ConversationList} shown @param {number} asked */
@@ -533,6 +590,11 @@ export class Chat extends EventTarget {
  */
 function isUnsent({ turn }, { reply }) {
   return turn !== null && turn.sentAt !== null && turn.isReconnecting && reply !== null && reply.runId === null;
+}
+
+/** Whether a message was taken back. @param {unknown} error */
+function isWithdrawn(error) {
+  return error instanceof ServiceError && error.code === "MESSAGE_WITHDRAWN";
 }
 
 /** @param {string} coachId @param {string|null} conversationId */

@@ -5,9 +5,10 @@
  *
  * @import {Message, Timings} from "./types.js"
  * @import {Turn, Phase} from "./turn.js"
+ * @import {QueuedMessage} from "./message-queue.js"
  */
 import { Failure } from "./failure.js";
-import { turnOfStored } from "./turn.js";
+import { turnOfQueued, turnOfStored } from "./turn.js";
 
 /** The stop reason of a reply that is only its own beginning. */
 const INTERRUPTED = "interrupted";
@@ -19,9 +20,12 @@ const KEPT_MESSAGES = 60;
 /**
  * @typedef {object} Entry What one bubble shows.
  * @property {string} key Stays the same while the message goes from sent to stored.
+ * @property {string} id Of the stored message, or in the queue.
  * @property {"user"|"assistant"} role
  * @property {string} content
- * @property {Phase|"stored"} phase
+ * @property {Phase|"stored"|"waiting"} phase `waiting` for a message that is answered after others.
+ * @property {number} position Of a message that waits; 1 is the next one.
+ * @property {boolean} isWithdrawing
  * @property {string|null} stopReason
  * @property {Failure|null} failure
  * @property {boolean} canRetry
@@ -45,6 +49,8 @@ export class Thread {
   hasOlder = false;
   /** @type {Turn|null} */
   turn = null;
+  /** What is answered after the turn, in order. @type {readonly QueuedMessage[]} */
+  queue = [];
   /** @type {string|null} */
   conversationId;
 
@@ -59,7 +65,7 @@ export class Thread {
 
   /** Whether there is nothing to show yet but an invitation. */
   get isEmpty() {
-    return this.status === "ready" && this.messages.length === 0 && this.turn === null;
+    return this.status === "ready" && this.messages.length === 0 && this.turn === null && this.queue.length === 0;
   }
 
   /** Whether the turn on view is the conversation's last, so that a run which is live now must be its own. */
@@ -73,10 +79,13 @@ export class Thread {
    * Takes over what is stored. A turn that this page is reading is left alone; one that it is not reading is
    * over when its reply is there, and a stored question without a reply becomes a turn.
    *
-   * @param {Message[]} stored the newest ones, oldest first
+   * @param {Message[]} all the newest ones, oldest first
    * @param {boolean} hasOlder whether there are earlier ones than these
+   * @param {ReadonlyMap<string, string>} queued the runs of those that are not answered yet, by id
    */
-  adoptStored(stored, hasOlder) {
+  adoptStored(all, hasOlder, queued) {
+    this.adoptQueue(all, queued);
+    const stored = all.filter(({ id }) => !queued.has(id));
     const known = new Map(this.messages.map((message) => [message.id, message]));
     const newest = stored.map((message) => {
       const before = known.get(message.id);
@@ -96,10 +105,42 @@ export class Thread {
     this.turn ??= this.#unansweredTurn();
   }
 
+  /**
+   * Takes over what waits.
+   *
+   * @param {Message[]} stored
+   * @param {ReadonlyMap<string, string>} runs of those that are not answered yet, by id
+   */
+  adoptQueue(stored, runs) {
+    const arrived = new Set(stored.map(({ clientMessageId }) => clientMessageId));
+    const queue = stored
+      .filter((message) => runs.has(message.id) && !(this.turn && isQuestionOf(message, this.turn)))
+      .map((message) => {
+        const { id, clientMessageId, content: text, timestamp: writtenAt } = message;
+        const known = this.queue.find(({ key }) => key === clientMessageId);
+        const state = { runId: runs.get(id) ?? null, isWithdrawing: known?.isWithdrawing ?? false, failure: null };
+        return { key: clientMessageId ?? id, clientMessageId, text, writtenAt, ...state };
+      });
+    // What the service does not have yet comes last. What it had and has no more was withdrawn, or is being answered.
+    const keys = new Set(queue.map(({ key }) => key));
+    const unsent = this.queue.filter(({ key, runId }) => runId === null && !keys.has(key) && !arrived.has(key));
+    this.queue = [...queue, ...unsent];
+  }
+
+  /** Makes the first message of the queue the turn. @returns {string|null} its run, if the service has it */
+  takeQueued() {
+    const [next, ...rest] = this.queue;
+    this.leaveTurnBehind();
+    this.turn = turnOfQueued(next);
+    this.queue = rest;
+    return next.runId;
+  }
+
   /** Forgets everything: the conversation was deleted. */
   clear() {
     this.messages = [];
     this.turn = null;
+    this.queue = [];
     this.hasOlder = false;
   }
 
@@ -161,6 +202,11 @@ export class Thread {
    * @returns {Entry[]}
    */
   entries() {
+    return [...this.#begunEntries(), ...this.queue.map((message, index) => queuedEntry(message, index + 1))];
+  }
+
+  /** @returns {Entry[]} */
+  #begunEntries() {
     const turn = this.turn;
     if (!turn) return this.messages.map((message) => storedEntry(message));
     const entries = this.#withoutTurn(turn).map((message) => storedEntry(message));
@@ -222,9 +268,9 @@ function isQuestionOf(message, turn) {
   return message.content === turn.text && message.timestamp.getTime() === turn.writtenAt.getTime();
 }
 
-/** @param {Turn} turn */
-function questionKey(turn) {
-  return `question:${turn.clientMessageId ?? turn.writtenAt.toISOString()}`;
+/** @param {{clientMessageId: string|null, writtenAt: Date}} message */
+function questionKey({ clientMessageId, writtenAt }) {
+  return `question:${clientMessageId ?? writtenAt.toISOString()}`;
 }
 
 /** @param {Turn} turn */
@@ -254,6 +300,23 @@ function localMessage(turn, role, content) {
   };
 }
 
+/** @param {QueuedMessage} message @param {number} position @returns {Entry} */
+function queuedEntry({ key, clientMessageId, text, writtenAt, isWithdrawing, failure }, position) {
+  const base = { id: key, role: /** @type {const} */ ("user"), content: text, timestamp: writtenAt, clientMessageId };
+  const nothing = { model: null, stopReason: null, timings: null, notices: NO_NOTICES, matches: 0 };
+  return {
+    ...newEntry({ ...base, ...nothing, viewKey: questionKey({ clientMessageId, writtenAt }) }),
+    phase: "waiting",
+    position,
+    isWithdrawing,
+    failure,
+    canRetry: failure?.retryable ?? false,
+  };
+}
+
+/** @type {readonly string[]} */
+const NO_NOTICES = Object.freeze([]);
+
 /** The entry of each message, made once. @type {WeakMap<Message, Entry>} */
 const storedEntries = new WeakMap();
 
@@ -270,12 +333,15 @@ function isSameMessage(one, other) {
 }
 
 /** @param {Message} message @returns {Entry} */
-function newEntry({ viewKey, role, content, stopReason, timings, notices, matches, model, timestamp }) {
+function newEntry({ id, viewKey, role, content, stopReason, timings, notices, matches, model, timestamp }) {
   return {
     key: viewKey,
+    id,
     role,
     content,
     phase: "stored",
+    position: 0,
+    isWithdrawing: false,
     stopReason,
     failure: null,
     canRetry: false,

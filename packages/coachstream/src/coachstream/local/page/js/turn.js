@@ -5,15 +5,17 @@
  *
  *     sending --run--> thinking --text--> streaming --complete--> (the turn is over, see thread.js)
  *     awaiting --run--> …                 any of them --fail--> failed --again--> sending
+ *     queued --run--> …
  *
  * `awaiting` means that the message is stored and its reply is not: another tab or device sent it, or this page
- * before it was reloaded. Its run may be live; a client that joins it goes through the same phases.
+ * before it was reloaded. Its run may be live; a client that joins it goes through the same phases. `queued` means that
+ * another client's message is answered first.
  *
  * @import {ReplyEvent} from "./coachstream.js"
  * @import {Timings} from "./types.js"
  * @import {Failure} from "./failure.js"
  *
- * @typedef {"sending"|"awaiting"|"thinking"|"streaming"|"failed"} Phase
+ * @typedef {"sending"|"awaiting"|"queued"|"thinking"|"streaming"|"failed"} Phase
  *
  * @typedef {object} Turn
  * @property {Phase} phase
@@ -32,7 +34,7 @@
  */
 
 /** @type {ReadonlySet<Phase>} */
-const BUSY = new Set(["sending", "awaiting", "thinking", "streaming"]);
+const BUSY = new Set(["sending", "awaiting", "queued", "thinking", "streaming"]);
 
 /**
  * @param {string} text
@@ -53,6 +55,24 @@ export function beginTurn(text, clientMessageId) {
     sentAt: performance.now(),
     timings: null,
     notices: [],
+  });
+}
+
+/**
+ * The turn of a message that has waited for its turn.
+ *
+ * @param {import("./message-queue.js").QueuedMessage} message
+ * @returns {Turn}
+ */
+export function turnOfQueued({ text, clientMessageId, writtenAt, runId }) {
+  const turn = beginTurn(text, clientMessageId ?? "");
+  return frozen({
+    ...turn,
+    clientMessageId,
+    writtenAt,
+    isStored: runId !== null,
+    phase: runId === null ? "sending" : "awaiting",
+    sentAt: runId === null ? turn.sentAt : null,
   });
 }
 
@@ -90,6 +110,8 @@ export function afterEvent(turn, event) {
       return frozen({ ...turn, isReconnecting: event.state === "reconnecting" });
     case "run":
       return frozen({ ...turn, phase: "thinking", isStored: true, reply: "", failure: null });
+    case "queued":
+      return frozen({ ...turn, phase: "queued", isStored: true });
     case "text":
       return frozen({
         ...turn,

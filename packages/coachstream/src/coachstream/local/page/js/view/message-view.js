@@ -9,7 +9,12 @@ import { element, icon } from "./dom.js";
 import { RichText } from "./rich-text.js";
 
 /** What stands in a reply's place until its first word is there. @type {Record<string, string>} */
-const WAITING = { sending: "Sending", thinking: "Thinking", awaiting: "Waiting for the reply" };
+const WAITING = {
+  sending: "Sending",
+  queued: "Waiting for other replies",
+  thinking: "Thinking",
+  awaiting: "Waiting for the reply",
+};
 /** What is said of a reply that did not simply end, by its stop reason. @type {Record<string, string>} */
 const REMARKS = {
   interrupted: "Interrupted",
@@ -22,6 +27,8 @@ const REMARKS = {
 /**
  * @typedef {object} Actions
  * @property {() => void} retry
+ * @property {(key: string) => void} withdraw
+ * @property {(key: string) => void} requeue
  */
 
 export class MessageView {
@@ -89,12 +96,23 @@ export class MessageView {
   #showFoot(entry) {
     // The foot holds buttons, and one that has the focus must not be replaced while text streams in.
     const { phase, stopReason, failure, canRetry, isStopping, isReconnecting, timings, notices, matches, model } = entry;
-    const stage = [phase, stopReason, failure?.sentence, canRetry, isStopping, isReconnecting, notices, matches];
+    const stage = [phase, entry.position, entry.isWithdrawing, stopReason, failure?.sentence, canRetry, isStopping, isReconnecting, notices, matches];
     const foot = JSON.stringify([...stage, timings?.firstWord, model]);
     if (foot === this.#lastFoot) return;
     this.#lastFoot = foot;
     const said = notices.map((notice) => element("p", { class: "notice", role: "status" }, notice));
+    const focused = this.#foot.contains(document.activeElement) ? document.activeElement : null;
+    const name = focused?.getAttribute("data-action");
     this.#foot.replaceChildren(...said, ...this.#footParts(entry));
+    if (focused) this.#focusAgain(name ?? "");
+  }
+
+  /** What had the focus was replaced. @param {string} action */
+  #focusAgain(action) {
+    const button = this.#foot.querySelector(`button[data-action="${action}"]:not(:disabled)`);
+    if (button instanceof HTMLElement) return button.focus({ preventScroll: true });
+    this.node.tabIndex = -1;
+    this.node.focus({ preventScroll: true });
   }
 
   /** @param {Entry} entry @returns {Node[]} */
@@ -110,8 +128,11 @@ export class MessageView {
         if (entry.matches > 0) parts.push(element("span", {}, drewOn(entry.matches)));
         return [smallPrint(...parts, model ? element("span", {}, model) : null, time), this.#copyButton()];
       }
+      case "waiting":
+        return this.#waitingParts(entry);
       case "sending":
       case "awaiting":
+      case "queued":
       case "thinking":
       case "streaming": {
         const parts = timings ? timingParts(timings, { running: true }) : [];
@@ -134,6 +155,21 @@ export class MessageView {
     }
   }
 
+  /** @param {Entry} entry @returns {Node[]} */
+  #waitingParts({ id, position, isWithdrawing, failure, canRetry }) {
+    if (failure !== null) {
+      return [
+        element("p", { class: "problem", role: "alert" }, icon("alert"), element("span", {}, failure.sentence)),
+        ...(canRetry ? [this.#button("retry", "Try again", () => this.#actions.requeue(id))] : []),
+        this.#button("close", "Withdraw", () => this.#actions.withdraw(id)),
+      ];
+    }
+    const said = isWithdrawing ? "withdrawing\u2026" : `queued, position ${position}`;
+    const withdraw = this.#button("close", "Withdraw", () => this.#actions.withdraw(id));
+    withdraw.disabled = isWithdrawing;
+    return [smallPrint(element("span", { class: "queued" }, said)), withdraw];
+  }
+
   #copyButton() {
     const copy = (/** @type {Event} */ { currentTarget }) => {
       if (currentTarget instanceof Element) void copyWith(currentTarget, this.#shown?.content ?? "");
@@ -141,14 +177,22 @@ export class MessageView {
     const label = "Copy message";
     return element(
       "button",
-      { class: "icon-button icon-button-small copy-message", type: "button", "aria-label": label, title: label, click: copy },
+      {
+        class: "icon-button icon-button-small copy-message",
+        type: "button",
+        "aria-label": label,
+        title: label,
+        "data-action": label,
+        click: copy,
+      },
       icon("copy"),
     );
   }
 
   /** @param {string} iconName @param {string} label @param {() => void} action */
   #button(iconName, label, action) {
-    return element("button", { class: "button button-small", type: "button", click: action }, icon(iconName), label);
+    const attributes = { class: "button button-small", type: "button", "data-action": label, click: action };
+    return element("button", attributes, icon(iconName), label);
   }
 }
 
