@@ -211,9 +211,7 @@ class QuotaProcess(Process):
     ) -> RunBegun | None:
         return await self._begun(key, of_run, opened, super().begin_queued(key, of_run, opened, quotas))
 
-    async def _begun(
-        self, key: ConversationKey, of_run: str, opened: LogEntry, beginning: Awaitable[T]
-    ) -> T:
+    async def _begun(self, key: ConversationKey, of_run: str, opened: LogEntry, beginning: Awaitable[T]) -> T:
         """Await an attempt to begin a run, and keep its result."""
         assert isinstance(opened.content, Opened)
         run = KnownRun(key, opened.content.at, self, leased_until=opened.leased_until)

@@ -333,7 +333,9 @@ class Process:
         another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         log = await self._store.read_log(key, of_run)
-        there = await self._call(lambda: self._store.finish_run(key, of_run, ended, reply, spent, another_try))
+        there = await self._call(
+            lambda: self._store.finish_run(key, of_run, ended, reply, spent, another_try)
+        )
         holder = self._acceptance.producer_of(log)
         if there is None and holder not in (None, self):
             self._acceptance.wrongs.append("a healthy run was closed by an observer")
@@ -811,7 +813,9 @@ class RunMachine(RuleBasedStateMachine):
             self.nothing_happened_that_must_not()
             self.every_message_is_stored_once_and_in_order()
             self.no_version_is_lost_or_doubled()
-            stored = {m.content for m in self._messages() if m.role is Role.USER} | set(self._older().values())
+            stored = {m.content for m in self._messages() if m.role is Role.USER} | set(
+                self._older().values()
+            )
             for client in self.clients:
                 is_gone = (client.key, client.name) in self.acceptance.withdrawn or client.key != self.key
                 assert client.point is None or is_gone or client.text in stored, "lost"

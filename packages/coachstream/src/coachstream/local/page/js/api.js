@@ -3,9 +3,10 @@
  *
  * Every method raises a `Failure`. A token that has expired is replaced once, silently.
  *
- * @import {ConversationOptions} from "./coachstream.js"
- * @import {Conversation, Message, Session} from "./types.js"
+ * @import {ConversationOptions, Version as RawVersion} from "./coachstream.js"
+ * @import {Conversation, Message, Session, Version} from "./types.js"
  */
+import { chooseVersion, versions } from "./coachstream.js";
 import { Failure } from "./failure.js";
 import { keepPastedToken, pastedToken } from "./pasted-token.js";
 import { conversationFrom, messageFrom } from "./wire.js";
@@ -108,6 +109,29 @@ export class Api {
   }
 
   /**
+   * The versions of an exchange, oldest first.
+   *
+   * @param {string} coachId
+   * @param {string} conversationId
+   * @param {string} messageId of a message in it
+   */
+  async getVersions(coachId, conversationId, messageId) {
+    return versionsFrom(versions({ ...this.#exchanges(coachId, conversationId), messageId }));
+  }
+
+  /**
+   * Makes another version of the last exchange the chosen one.
+   *
+   * @param {string} coachId
+   * @param {string} conversationId
+   * @param {string} messageId the reply of the one that is chosen now
+   * @param {string} versionId the reply of the other one
+   */
+  async chooseVersion(coachId, conversationId, messageId, versionId) {
+    return versionsFrom(chooseVersion({ ...this.#exchanges(coachId, conversationId), messageId, versionId }));
+  }
+
+  /**
    * Sends a message that is answered after those before it.
    *
    * @param {string} coachId
@@ -172,6 +196,12 @@ export class Api {
   /** @param {string} coachId @param {string} [conversationId] */
   #conversations(coachId, conversationId) {
     return this.#session.conversationsUrl + this.#path(coachId, conversationId);
+  }
+
+  /** @param {string} coachId @param {string} conversationId @returns {ConversationOptions} */
+  #exchanges(coachId, conversationId) {
+    const conversationUrl = this.#conversations(coachId, conversationId);
+    return { conversationUrl, token: (need) => this.#token(need) };
   }
 
   /** @param {"export"|"data"} resource */
@@ -250,6 +280,19 @@ async function fetchSession() {
   if (!response.ok) throw Failure.fromResponse(response.status, session);
   if (!session?.token || !Array.isArray(session.coaches)) throw Failure.unreadable();
   return session;
+}
+
+/** @param {Promise<RawVersion[]>} response @returns {Promise<Version[]>} */
+async function versionsFrom(response) {
+  try {
+    return (await response).map(({ userMessage, aiMessage, isChosen }) => ({
+      question: messageFrom(userMessage),
+      reply: aiMessage ? messageFrom(aiMessage) : null,
+      isChosen,
+    }));
+  } catch (error) {
+    throw Failure.from(error);
+  }
 }
 
 /** @param {Response} response */

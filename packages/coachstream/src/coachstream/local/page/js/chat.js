@@ -7,7 +7,7 @@
  * - `conversations`: the list of the coach on view has changed
  * - `thread`: the conversation on view has changed
  * - `revealed`: a message is to be in view (`detail` is its `viewKey`)
- * - `withdrawn`: a message was taken back (`detail` is its text)
+ * - `returned`: a message is not in the conversation after all (`detail` is its text)
  * - `notice`: something outside a conversation failed (`detail` is a `Failure`)
  *
  * Each conversation has its own thread and its own stream, so leaving one in mid-reply mixes nothing up.
@@ -18,11 +18,12 @@
  * @import {OtherTabs} from "./other-tabs.js"
  */
 import { join, newClientMessageId, resume, ServiceError, start } from "./coachstream.js";
+import { forgetAttempt, recallAttempt, rememberAttempt } from "./attempts.js";
 import { Failure } from "./failure.js";
 import { forgetMeasured, keepMeasured } from "./measured.js";
 import { MessageQueue } from "./message-queue.js";
 import { Thread } from "./thread.js";
-import { afterEvent, beginTurn, failTurn, isBusy, retryTurn, stopTurn } from "./turn.js";
+import { afterEvent, beginAttempt, beginTurn, failTurn, isBusy, retryTurn, stopTurn } from "./turn.js";
 import { DEFAULT_TITLE, matchesIn, messageFrom } from "./wire.js";
 
 const TITLE_CHARACTERS = 48;
@@ -214,6 +215,7 @@ export class Chat extends EventTarget {
       return queued;
     }
     const clientMessageId = newClientMessageId();
+    thread.versions = null;
     thread.leaveTurnBehind();
     thread.forgetOlder();
     thread.turn = beginTurn(text, clientMessageId);
@@ -227,7 +229,7 @@ export class Chat extends EventTarget {
     const text = thread.queue.find((each) => each.key === key)?.text;
     await this.#queue.withdraw(thread, key);
     const isGone = !thread.queue.some((each) => each.key === key) && thread.turn?.clientMessageId !== key;
-    if (isGone && this.thread === thread) this.dispatchEvent(new CustomEvent("withdrawn", { detail: text }));
+    if (isGone && this.thread === thread) this.dispatchEvent(new CustomEvent("returned", { detail: text }));
   }
 
   /** Sends a message again that was not taken into the queue. @param {string} key */
@@ -242,6 +244,86 @@ export class Chat extends EventTarget {
     if (!turn || turn.clientMessageId === null || isBusy(turn)) return;
     thread.turn = retryTurn(turn);
     void this.#ask(thread);
+  }
+
+  /** Asks for another reply to the last message. @param {string} replyId of the one there is */
+  regenerate(replyId) {
+    this.#tryAgain("regenerate", (exchange) => exchange.reply.id === replyId);
+  }
+
+  /** Goes on with a reply that was cut off. @param {string} replyId */
+  continueReply(replyId) {
+    this.#tryAgain("continue", (exchange) => exchange.reply.id === replyId);
+  }
+
+  /** Puts another text in the place of the last message, and asks for its reply. @param {string} id @param {string} text */
+  edit(id, text) {
+    if (text.trim() === "" || this.#tryAgain("replaces", ({ question }) => question.id === id, text)) return;
+    this.#notice(Failure.notTheLast());
+    this.dispatchEvent(new CustomEvent("returned", { detail: text }));
+  }
+
+  /**
+   * @param {import("./turn.js").Attempt["kind"]} kind
+   * @param {(exchange: NonNullable<Thread["lastExchange"]>) => boolean} isMeant
+   * @param {string} [text]
+   * @returns {boolean} whether the exchange that is meant is the last one
+   */
+  #tryAgain(kind, isMeant, text) {
+    const { thread } = this;
+    const { lastExchange } = thread;
+    if (!lastExchange || !isMeant(lastExchange)) return false;
+    thread.versions = null;
+    thread.turn = beginAttempt(kind, lastExchange, newClientMessageId(), text ?? lastExchange.question.content);
+    void this.#attempt(thread, thread.turn);
+    return true;
+  }
+
+  /** Looks at the versions of an exchange. @param {string} replyId of the one that is chosen */
+  async showVersions(replyId) {
+    const { thread } = this;
+    try {
+      const versions = await this.#api.getVersions(thread.coachId, thread.conversationId ?? "", replyId);
+      const index = versions.findIndex(({ isChosen }) => isChosen);
+      if (index >= 0) thread.versions = { replyId, versions, index };
+    } catch (error) {
+      this.#notice(error);
+    }
+    this.#changed(thread);
+  }
+
+  /** Looks at the version after the one on view, or before it. @param {1|-1} step */
+  stepVersion(step) {
+    const { versions } = this.thread;
+    if (!versions?.versions[versions.index + step]) return;
+    this.thread.versions = { ...versions, index: versions.index + step };
+    this.#changed(this.thread);
+  }
+
+  /** Looks at what is chosen again. */
+  hideVersions() {
+    this.thread.versions = null;
+    this.#changed(this.thread);
+  }
+
+  /** Puts the version on view in the place of the last exchange. */
+  async chooseVersion() {
+    const { thread } = this;
+    const { coachId, conversationId, versions } = thread;
+    const reply = versions?.versions[versions.index].reply;
+    if (!versions || !reply || conversationId === null) return;
+    try {
+      const after = await this.#api.chooseVersion(coachId, conversationId, versions.replyId, reply.id);
+      const chosen = after.find(({ isChosen }) => isChosen);
+      if (chosen?.reply && thread.lastExchange?.reply.id === versions.replyId) {
+        thread.replaceLast(chosen.question, chosen.reply);
+        this.#changesNow(thread);
+      }
+      this.#tabs.tell({ coachId, conversationId });
+    } catch (error) {
+      this.#notice(error);
+    }
+    this.#changed(thread);
   }
 
   /**
@@ -329,6 +411,39 @@ export class Chat extends EventTarget {
     this.#tabs.tell({ coachId, conversationId: thread.conversationId });
   }
 
+  /** Reads what comes of another try. @param {Thread} thread @param {import("./turn.js").Turn} turn */
+  async #attempt(thread, turn) {
+    const { coachId, conversationId } = thread;
+    const { attempt, clientMessageId, text: message, writtenAt } = turn;
+    if (conversationId === null || attempt === null || clientMessageId === null) return;
+    const { kind, questionId, replyId } = attempt;
+    const what = kind === "replaces" ? { replaces: questionId, message } : { [kind]: replyId };
+    rememberAttempt(thread, turn);
+    await this.#read(thread, async (signal) =>
+      start({ ...this.#api.replies(coachId, conversationId), ...what, clientMessageId, writtenAt, signal }),
+    );
+    forgetAttempt(thread);
+    this.#tabs.tell({ coachId, conversationId });
+  }
+
+  /** Reads on what a page has begun that was reloaded, or another tab. @param {Thread} thread */
+  #resumeAttempt(thread) {
+    const { lastExchange } = thread;
+    const known = recallAttempt(thread);
+    if (known === null || !lastExchange || this.#readings.has(thread)) return;
+    if (lastExchange.reply.id !== known.replyId) return void forgetAttempt(thread);
+    thread.turn = beginAttempt(known.kind, lastExchange, known.clientMessageId, known.text);
+    void this.#attempt(thread, thread.turn);
+  }
+
+  /** The exchange is as it was. @param {Thread} thread @param {import("./turn.js").Turn} turn @param {unknown} error */
+  #giveUpAttempt(thread, { attempt, isStopping, text, reply }, error) {
+    thread.turn = null;
+    if (!isStopping) this.#notice(Failure.from(error, { midReply: reply !== "" }));
+    const isEdit = attempt?.kind === "replaces" && this.thread === thread;
+    if (isEdit) this.dispatchEvent(new CustomEvent("returned", { detail: text }));
+  }
+
   /** Reads the reply that another client has requested, if it is being written. @param {Thread} thread */
   async #watch(thread) {
     const { coachId, conversationId } = thread;
@@ -340,7 +455,7 @@ export class Chat extends EventTarget {
   #forgetWithdrawn(thread, turn) {
     thread.turn = null;
     // Elsewhere, the person has the text where it was withdrawn.
-    if (turn.isStopping && this.thread === thread) this.dispatchEvent(new CustomEvent("withdrawn", { detail: turn.text }));
+    if (turn.isStopping && this.thread === thread) this.dispatchEvent(new CustomEvent("returned", { detail: turn.text }));
   }
 
   /** Begins the turn of the next message that waits, if it is its turn. @param {Thread} thread */
@@ -382,6 +497,7 @@ export class Chat extends EventTarget {
       const { turn } = thread;
       // A repeated failure is not news; a different reason is.
       if (turn && isWithdrawn(error)) this.#forgetWithdrawn(thread, turn);
+      else if (turn?.attempt) this.#giveUpAttempt(thread, turn, error);
       else if (turn && isBusy(turn)) thread.turn = failTurn(turn, Failure.from(error, { midReply: turn.reply !== "" }));
     }
     this.#readings.delete(thread);
@@ -496,6 +612,7 @@ export class Chat extends EventTarget {
     }
     this.#changed(thread);
     if (thread.endsWithTurn && !this.#readings.has(thread)) void this.#watch(thread);
+    this.#resumeAttempt(thread);
     this.#next(thread);
   }
 

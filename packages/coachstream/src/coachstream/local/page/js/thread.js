@@ -3,7 +3,7 @@
  *
  * A view never looks at the two apart; it shows the `entries` that come of both.
  *
- * @import {Message, Timings} from "./types.js"
+ * @import {Message, Timings, Version} from "./types.js"
  * @import {Turn, Phase} from "./turn.js"
  * @import {QueuedMessage} from "./message-queue.js"
  */
@@ -36,6 +36,10 @@ const KEPT_MESSAGES = 60;
  * @property {number} matches
  * @property {string|null} model
  * @property {Date} timestamp
+ * @property {boolean} isLast Whether it can be tried again: nothing comes after its exchange.
+ * @property {number} versions How many versions of its exchange there are; 0 if this is the only one.
+ * @property {number} version Which of them is on view, from 1; 0 if they are not looked at.
+ * @property {boolean} isChosen Whether the conversation has the one on view.
  */
 
 export class Thread {
@@ -49,6 +53,8 @@ export class Thread {
   hasOlder = false;
   /** @type {Turn|null} */
   turn = null;
+  /** The versions that are looked at. @type {{replyId: string, versions: readonly Version[], index: number}|null} */
+  versions = null;
   /** What is answered after the turn, in order. @type {readonly QueuedMessage[]} */
   queue = [];
   /** @type {string|null} */
@@ -66,6 +72,13 @@ export class Thread {
   /** Whether there is nothing to show yet but an invitation. */
   get isEmpty() {
     return this.status === "ready" && this.messages.length === 0 && this.turn === null && this.queue.length === 0;
+  }
+
+  /** What can be tried again: nothing comes after it. @returns {{question: Message, reply: Message}|null} */
+  get lastExchange() {
+    const [question, reply] = this.messages.slice(-2);
+    const isStored = question?.role === "user" && question.id !== "" && reply?.role === "assistant" && reply.id !== "";
+    return isStored && this.turn === null && this.queue.length === 0 ? { question, reply } : null;
   }
 
   /** Whether the turn on view is the conversation's last, so that a run which is live now must be its own. */
@@ -127,6 +140,16 @@ export class Thread {
     this.queue = [...queue, ...unsent];
   }
 
+  /** Puts another version in the place of the last exchange. @param {Message} question @param {Message} reply */
+  replaceLast(question, reply) {
+    const { lastExchange } = this;
+    if (!lastExchange) return;
+    const { viewKey, versions } = lastExchange.reply;
+    const others = this.messages.slice(0, -2);
+    this.messages = [...others, { ...question, viewKey: lastExchange.question.viewKey }, { ...reply, viewKey, versions }];
+    this.versions = null;
+  }
+
   /** Makes the first message of the queue the turn. @returns {string|null} its run, if the service has it */
   takeQueued() {
     const [next, ...rest] = this.queue;
@@ -140,6 +163,7 @@ export class Thread {
   clear() {
     this.messages = [];
     this.turn = null;
+    this.versions = null;
     this.queue = [];
     this.hasOlder = false;
   }
@@ -174,6 +198,7 @@ export class Thread {
     if (!turn) return;
     const question = this.messages.find((message) => isQuestionOf(message, turn));
     const viewKey = question?.viewKey ?? questionKey(turn);
+    this.versions = null;
     const kept = this.#withoutTurn(turn).filter(({ id }) => id !== userMessage.id && id !== reply.id);
     this.messages = [
       ...kept,
@@ -202,7 +227,15 @@ export class Thread {
    * @returns {Entry[]}
    */
   entries() {
-    return [...this.#begunEntries(), ...this.queue.map((message, index) => queuedEntry(message, index + 1))];
+    const entries = [...this.#begunEntries(), ...this.queue.map((message, index) => queuedEntry(message, index + 1))];
+    if (this.lastExchange) entries.push(...entries.splice(-2).map((entry) => ({ ...entry, isLast: true })));
+    const at = this.versions ? entries.findIndex(({ id }) => id === this.versions?.replyId) : -1;
+    if (this.versions && at > 0) {
+      const [question, reply] = entriesOf(this.versions);
+      entries[at - 1] = { ...entries[at - 1], ...question };
+      entries[at] = { ...entries[at], ...reply };
+    }
+    return entries;
   }
 
   /** @returns {Entry[]} */
@@ -213,6 +246,7 @@ export class Thread {
     const question = this.messages.find((message) => isQuestionOf(message, turn));
     entries.push({
       ...storedEntry(question ?? localMessage(turn, "user", turn.text)),
+      content: turn.text,
       key: question?.viewKey ?? questionKey(turn),
     });
     entries.push({
@@ -264,6 +298,7 @@ export class Thread {
 /** @param {Message} message @param {Turn} turn */
 function isQuestionOf(message, turn) {
   if (message.role !== "user") return false;
+  if (turn.attempt !== null) return message.id === turn.attempt.questionId;
   if (turn.clientMessageId !== null) return message.clientMessageId === turn.clientMessageId;
   return message.content === turn.text && message.timestamp.getTime() === turn.writtenAt.getTime();
 }
@@ -275,6 +310,7 @@ function questionKey({ clientMessageId, writtenAt }) {
 
 /** @param {Turn} turn */
 function replyKey(turn) {
+  if (turn.attempt !== null) return turn.attempt.replyKey;
   return `reply:${turn.clientMessageId ?? turn.writtenAt.toISOString()}`;
 }
 
@@ -296,6 +332,7 @@ function localMessage(turn, role, content) {
     timings: null,
     notices: role === "assistant" ? turn.notices : [],
     matches: 0,
+    versions: 0,
     viewKey: "",
   };
 }
@@ -303,7 +340,7 @@ function localMessage(turn, role, content) {
 /** @param {QueuedMessage} message @param {number} position @returns {Entry} */
 function queuedEntry({ key, clientMessageId, text, writtenAt, isWithdrawing, failure }, position) {
   const base = { id: key, role: /** @type {const} */ ("user"), content: text, timestamp: writtenAt, clientMessageId };
-  const nothing = { model: null, stopReason: null, timings: null, notices: NO_NOTICES, matches: 0 };
+  const nothing = { model: null, stopReason: null, timings: null, notices: NO_NOTICES, matches: 0, versions: 0 };
   return {
     ...newEntry({ ...base, ...nothing, viewKey: questionKey({ clientMessageId, writtenAt }) }),
     phase: "waiting",
@@ -333,7 +370,7 @@ function isSameMessage(one, other) {
 }
 
 /** @param {Message} message @returns {Entry} */
-function newEntry({ id, viewKey, role, content, stopReason, timings, notices, matches, model, timestamp }) {
+function newEntry({ id, viewKey, role, content, stopReason, timings, notices, matches, versions, model, timestamp }) {
   return {
     key: viewKey,
     id,
@@ -352,5 +389,36 @@ function newEntry({ id, viewKey, role, content, stopReason, timings, notices, ma
     matches,
     model,
     timestamp,
+    isLast: false,
+    versions,
+    version: 0,
+    isChosen: true,
   };
 }
+
+/**
+ * What a version of an exchange changes of what is shown of it.
+ *
+ * @param {{versions: readonly Version[], index: number}} shown
+ * @returns {[Partial<Entry>, Partial<Entry>]}
+ */
+function entriesOf({ versions, index }) {
+  const { question, reply, isChosen } = versions[index];
+  const version = { isChosen, version: index + 1, versions: versions.length };
+  const { content, stopReason, model, timestamp, timings, notices, matches } = reply ?? localReply;
+  return [
+    { content: question.content, isChosen },
+    { ...version, content, stopReason, model, timestamp: reply ? timestamp : question.timestamp, timings, notices, matches },
+  ];
+}
+
+/** Stands for the reply of a message that was edited before it had one. */
+const localReply = {
+  content: "",
+  stopReason: null,
+  model: null,
+  timestamp: new Date(0),
+  timings: null,
+  notices: NO_NOTICES,
+  matches: 0,
+};

@@ -31,6 +31,13 @@
  * @property {number|null} sentAt `performance.now()` of this attempt; `null` if it was not this page's.
  * @property {Timings|null} timings Of this attempt.
  * @property {readonly string[]} notices What the service says it has done besides the reply.
+ * @property {Attempt|null} attempt The exchange that it replaces, if it is another try at that.
+ *
+ * @typedef {object} Attempt
+ * @property {"regenerate"|"replaces"|"continue"} kind As the service calls it: another reply, another question, or more.
+ * @property {string} questionId
+ * @property {string} replyId
+ * @property {string} replyKey What the reply is called on view.
  */
 
 /** @type {ReadonlySet<Phase>} */
@@ -55,6 +62,24 @@ export function beginTurn(text, clientMessageId) {
     sentAt: performance.now(),
     timings: null,
     notices: [],
+    attempt: null,
+  });
+}
+
+/**
+ * Another try at the last exchange.
+ *
+ * @param {Attempt["kind"]} kind
+ * @param {{question: import("./types.js").Message, reply: import("./types.js").Message}} exchange
+ * @param {string} clientMessageId
+ * @param {string} text of the question
+ * @returns {Turn}
+ */
+export function beginAttempt(kind, { question, reply }, clientMessageId, text) {
+  return frozen({
+    ...beginTurn(text, clientMessageId),
+    reply: kind === "continue" ? reply.content : "",
+    attempt: { kind, questionId: question.id, replyId: reply.id, replyKey: reply.viewKey },
   });
 }
 
@@ -109,7 +134,8 @@ export function afterEvent(turn, event) {
     case "connection":
       return frozen({ ...turn, isReconnecting: event.state === "reconnecting" });
     case "run":
-      return frozen({ ...turn, phase: "thinking", isStored: true, reply: "", failure: null });
+      // What is continued begins with what there is.
+      return frozen({ ...turn, phase: "thinking", isStored: true, reply: isContinued(turn) ? turn.reply : "", failure: null });
     case "queued":
       return frozen({ ...turn, phase: "queued", isStored: true });
     case "text":
@@ -155,6 +181,11 @@ export function retryTurn(turn) {
 /** Whether something is still expected to come. @param {Turn|null} turn */
 export function isBusy(turn) {
   return turn !== null && BUSY.has(turn.phase);
+}
+
+/** @param {Turn} turn */
+function isContinued({ attempt }) {
+  return attempt?.kind === "continue";
 }
 
 /** @param {Turn} turn @param {number} now @returns {Timings|null} */

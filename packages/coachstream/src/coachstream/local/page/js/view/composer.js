@@ -60,7 +60,7 @@ export class Composer {
       this.#send();
       this.focus();
     });
-    chat.addEventListener("withdrawn", (event) => {
+    chat.addEventListener("returned", (event) => {
       this.#giveBack(/** @type {CustomEvent<string>} */ (event).detail);
       this.focus();
     });
