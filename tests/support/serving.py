@@ -65,14 +65,15 @@ class Silent(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def silent_server(data: Path, *options: str) -> Iterator[Silent]:
-    """Serve with a model that the test controls, and with these options."""
+def silent_server(data: Path, *options: str, **variables: str) -> Iterator[Silent]:
+    """Serve with a model that the test controls, and with these options and environment variables."""
     with steered_bedrock() as model:
         environment = {
             **os.environ,
             **CREDENTIALS,
             "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": model.url,
             **PATIENT,
+            **variables,
         }
         with serving(data, "--model", "bedrock", *options, environment=environment) as running:
             yield Silent(running, model)

@@ -3,9 +3,10 @@
  *
  * Every method raises a `Failure`. A token that has expired is replaced once, silently.
  *
- * @import {ConversationOptions} from "./coachstream.js"
- * @import {Conversation, Message, Session} from "./types.js"
+ * @import {ConversationOptions, Version as RawVersion} from "./coachstream.js"
+ * @import {Conversation, Message, Session, Version} from "./types.js"
  */
+import { chooseVersion, versions } from "./coachstream.js";
 import { Failure } from "./failure.js";
 import { keepPastedToken, pastedToken } from "./pasted-token.js";
 import { conversationFrom, messageFrom } from "./wire.js";
@@ -23,6 +24,11 @@ const NEXT_PAGE = 20;
 const JSON_TYPE = "application/json";
 
 /**
+ * @typedef {object} StoredPage
+ * @property {Message[]} messages
+ * @property {boolean} hasMore There are earlier ones.
+ * @property {ReadonlyMap<string, string>} queued The runs of those that are not answered yet, by id, in order.
+ *
  * @typedef {object} RequestOptions
  * @property {object} [body]
  * @property {AbortSignal} [signal]
@@ -66,15 +72,16 @@ export class Api {
    * @param {string} coachId
    * @param {string} conversationId
    * @param {{before?: string}} [options] the id of a message: the newest ones before it
-   * @returns {Promise<{messages: Message[], hasMore: boolean}>} `hasMore`: there are earlier ones
+   * @returns {Promise<StoredPage>}
    */
   async getMessages(coachId, conversationId, { before } = {}) {
     const query = new URLSearchParams({ limit: String(before === undefined ? FIRST_PAGE : NEXT_PAGE) });
     if (before !== undefined) query.set("before", before);
-    const { conversation, hasMore } = await this.#json("GET", `${this.#conversations(coachId, conversationId)}?${query}`);
+    const { conversation, hasMore, queued } = await this.#json("GET", `${this.#conversations(coachId, conversationId)}?${query}`);
     if (!Array.isArray(conversation?.messages)) throw Failure.unreadable();
     // A service that knows no pages sends them all.
-    return { messages: conversation.messages.map(messageFrom), hasMore: hasMore === true };
+    const runs = new Map((Array.isArray(queued) ? queued : []).map(({ messageId, runId }) => [messageId, String(runId)]));
+    return { messages: conversation.messages.map(messageFrom), hasMore: hasMore === true, queued: runs };
   }
 
   /**
@@ -99,6 +106,51 @@ export class Api {
   /** @param {string} coachId @param {string} conversationId */
   async deleteConversation(coachId, conversationId) {
     await this.#json("DELETE", this.#conversations(coachId, conversationId));
+  }
+
+  /**
+   * The versions of an exchange, oldest first.
+   *
+   * @param {string} coachId
+   * @param {string} conversationId
+   * @param {string} messageId of a message in it
+   */
+  async getVersions(coachId, conversationId, messageId) {
+    return versionsFrom(versions({ ...this.#exchanges(coachId, conversationId), messageId }));
+  }
+
+  /**
+   * Makes another version of the last exchange the chosen one.
+   *
+   * @param {string} coachId
+   * @param {string} conversationId
+   * @param {string} messageId the reply of the one that is chosen now
+   * @param {string} versionId the reply of the other one
+   */
+  async chooseVersion(coachId, conversationId, messageId, versionId) {
+    return versionsFrom(chooseVersion({ ...this.#exchanges(coachId, conversationId), messageId, versionId }));
+  }
+
+  /**
+   * Sends a message that is answered after those before it.
+   *
+   * @param {string} coachId
+   * @param {string} conversationId
+   * @param {{text: string, clientMessageId: string|null, writtenAt: Date}} message
+   * @returns {Promise<string>} its run, which begins when its reply is read and it is its turn
+   */
+  async enqueue(coachId, conversationId, { text, clientMessageId, writtenAt }) {
+    const { runId } = await this.#json("POST", `${this.replies(coachId, conversationId).conversationUrl}/stream`, {
+      body: {
+        userResponse: text,
+        messageTimestamp: writtenAt.toISOString(),
+        clientMessageId,
+        userTimezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
+        policy: "enqueue",
+      },
+    });
+    if (typeof runId !== "string") throw Failure.unreadable();
+    return runId;
   }
 
   /**
@@ -144,6 +196,12 @@ export class Api {
   /** @param {string} coachId @param {string} [conversationId] */
   #conversations(coachId, conversationId) {
     return this.#session.conversationsUrl + this.#path(coachId, conversationId);
+  }
+
+  /** @param {string} coachId @param {string} conversationId @returns {ConversationOptions} */
+  #exchanges(coachId, conversationId) {
+    const conversationUrl = this.#conversations(coachId, conversationId);
+    return { conversationUrl, token: (need) => this.#token(need) };
   }
 
   /** @param {"export"|"data"} resource */
@@ -222,6 +280,19 @@ async function fetchSession() {
   if (!response.ok) throw Failure.fromResponse(response.status, session);
   if (!session?.token || !Array.isArray(session.coaches)) throw Failure.unreadable();
   return session;
+}
+
+/** @param {Promise<RawVersion[]>} response @returns {Promise<Version[]>} */
+async function versionsFrom(response) {
+  try {
+    return (await response).map(({ userMessage, aiMessage, isChosen }) => ({
+      question: messageFrom(userMessage),
+      reply: aiMessage ? messageFrom(aiMessage) : null,
+      isChosen,
+    }));
+  } catch (error) {
+    throw Failure.from(error);
+  }
 }
 
 /** @param {Response} response */

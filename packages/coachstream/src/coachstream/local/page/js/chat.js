@@ -7,6 +7,7 @@
  * - `conversations`: the list of the coach on view has changed
  * - `thread`: the conversation on view has changed
  * - `revealed`: a message is to be in view (`detail` is its `viewKey`)
+ * - `returned`: a message is not in the conversation after all (`detail` is its text)
  * - `notice`: something outside a conversation failed (`detail` is a `Failure`)
  *
  * Each conversation has its own thread and its own stream, so leaving one in mid-reply mixes nothing up.
@@ -16,11 +17,13 @@
  * @import {Coach, Conversation} from "./types.js"
  * @import {OtherTabs} from "./other-tabs.js"
  */
-import { join, newClientMessageId, start } from "./coachstream.js";
+import { join, newClientMessageId, resume, ServiceError, start } from "./coachstream.js";
+import { forgetAttempt, recallAttempt, rememberAttempt } from "./attempts.js";
 import { Failure } from "./failure.js";
 import { forgetMeasured, keepMeasured } from "./measured.js";
+import { MessageQueue } from "./message-queue.js";
 import { Thread } from "./thread.js";
-import { afterEvent, beginTurn, failTurn, isBusy, retryTurn, stopTurn } from "./turn.js";
+import { afterEvent, beginAttempt, beginTurn, failTurn, isBusy, retryTurn, stopTurn } from "./turn.js";
 import { DEFAULT_TITLE, matchesIn, messageFrom } from "./wire.js";
 
 const TITLE_CHARACTERS = 48;
@@ -41,6 +44,7 @@ const TITLE_AFTER_MS = [100, 900, 2_000, 5_000];
 export class Chat extends EventTarget {
   #api;
   #tabs;
+  #queue;
   /** @type {Map<string, Thread>} */
   #threads = new Map();
   /** @type {Map<string, ConversationList>} by coach */
@@ -62,6 +66,14 @@ export class Chat extends EventTarget {
     this.#api = api;
     this.#tabs = tabs;
     this.coaches = api.session.coaches;
+    this.#queue = new MessageQueue(api, {
+      onChanged: (thread) => {
+        this.#changed(thread);
+        this.#next(thread);
+      },
+      onStored: ({ coachId, conversationId }) => tabs.tell({ coachId, conversationId }),
+      onFailed: (error) => this.#notice(error),
+    });
     /** On view. @type {Thread} */
     this.thread = new Thread(api.session.coachId, null);
     tabs.listen(({ coachId, conversationId }) => {
@@ -190,18 +202,39 @@ export class Chat extends EventTarget {
   }
 
   /**
-   * Sends a message in the conversation on view.
+   * Sends a message in the conversation on view. During a reply, it is answered afterwards.
    * @param {string} text
-   * @returns {boolean} false, and nothing happens, while a reply is on its way or when there is no text
+   * @returns {string|null} its idempotency key; `null`, and nothing happens, when there is no text
    */
   send(text) {
     const { thread } = this;
-    if (text.trim() === "" || thread.status !== "ready" || isBusy(thread.turn)) return false;
+    if (text.trim() === "" || thread.status !== "ready") return null;
+    if (isBusy(thread.turn) || thread.queue.length > 0) {
+      const queued = this.#queue.add(thread, text);
+      this.#changed(thread);
+      return queued;
+    }
+    const clientMessageId = newClientMessageId();
+    thread.versions = null;
     thread.leaveTurnBehind();
     thread.forgetOlder();
-    thread.turn = beginTurn(text, newClientMessageId());
+    thread.turn = beginTurn(text, clientMessageId);
     void this.#ask(thread);
-    return true;
+    return clientMessageId;
+  }
+
+  /** Takes back a message that waits, and its text to the message box. @param {string} key */
+  async withdraw(key) {
+    const { thread } = this;
+    const text = thread.queue.find((each) => each.key === key)?.text;
+    await this.#queue.withdraw(thread, key);
+    const isGone = !thread.queue.some((each) => each.key === key) && thread.turn?.clientMessageId !== key;
+    if (isGone && this.thread === thread) this.dispatchEvent(new CustomEvent("returned", { detail: text }));
+  }
+
+  /** Sends a message again that was not taken into the queue. @param {string} key */
+  async requeue(key) {
+    await this.#queue.retry(this.thread, key);
   }
 
   /** Asks again for the reply that did not come, with the same message id: nothing is stored twice. */
@@ -211,6 +244,86 @@ export class Chat extends EventTarget {
     if (!turn || turn.clientMessageId === null || isBusy(turn)) return;
     thread.turn = retryTurn(turn);
     void this.#ask(thread);
+  }
+
+  /** Asks for another reply to the last message. @param {string} replyId of the one there is */
+  regenerate(replyId) {
+    this.#tryAgain("regenerate", (exchange) => exchange.reply.id === replyId);
+  }
+
+  /** Goes on with a reply that was cut off. @param {string} replyId */
+  continueReply(replyId) {
+    this.#tryAgain("continue", (exchange) => exchange.reply.id === replyId);
+  }
+
+  /** Puts another text in the place of the last message, and asks for its reply. @param {string} id @param {string} text */
+  edit(id, text) {
+    if (text.trim() === "" || this.#tryAgain("replaces", ({ question }) => question.id === id, text)) return;
+    this.#notice(Failure.notTheLast());
+    this.dispatchEvent(new CustomEvent("returned", { detail: text }));
+  }
+
+  /**
+   * @param {import("./turn.js").Attempt["kind"]} kind
+   * @param {(exchange: NonNullable<Thread["lastExchange"]>) => boolean} isMeant
+   * @param {string} [text]
+   * @returns {boolean} whether the exchange that is meant is the last one
+   */
+  #tryAgain(kind, isMeant, text) {
+    const { thread } = this;
+    const { lastExchange } = thread;
+    if (!lastExchange || !isMeant(lastExchange)) return false;
+    thread.versions = null;
+    thread.turn = beginAttempt(kind, lastExchange, newClientMessageId(), text ?? lastExchange.question.content);
+    void this.#attempt(thread, thread.turn);
+    return true;
+  }
+
+  /** Looks at the versions of an exchange. @param {string} replyId of the one that is chosen */
+  async showVersions(replyId) {
+    const { thread } = this;
+    try {
+      const versions = await this.#api.getVersions(thread.coachId, thread.conversationId ?? "", replyId);
+      const index = versions.findIndex(({ isChosen }) => isChosen);
+      if (index >= 0) thread.versions = { replyId, versions, index };
+    } catch (error) {
+      this.#notice(error);
+    }
+    this.#changed(thread);
+  }
+
+  /** Looks at the version after the one on view, or before it. @param {1|-1} step */
+  stepVersion(step) {
+    const { versions } = this.thread;
+    if (!versions?.versions[versions.index + step]) return;
+    this.thread.versions = { ...versions, index: versions.index + step };
+    this.#changed(this.thread);
+  }
+
+  /** Looks at what is chosen again. */
+  hideVersions() {
+    this.thread.versions = null;
+    this.#changed(this.thread);
+  }
+
+  /** Puts the version on view in the place of the last exchange. */
+  async chooseVersion() {
+    const { thread } = this;
+    const { coachId, conversationId, versions } = thread;
+    const reply = versions?.versions[versions.index].reply;
+    if (!versions || !reply || conversationId === null) return;
+    try {
+      const after = await this.#api.chooseVersion(coachId, conversationId, versions.replyId, reply.id);
+      const chosen = after.find(({ isChosen }) => isChosen);
+      if (chosen?.reply && thread.lastExchange?.reply.id === versions.replyId) {
+        thread.replaceLast(chosen.question, chosen.reply);
+        this.#changesNow(thread);
+      }
+      this.#tabs.tell({ coachId, conversationId });
+    } catch (error) {
+      this.#notice(error);
+    }
+    this.#changed(thread);
   }
 
   /**
@@ -292,9 +405,43 @@ export class Chat extends EventTarget {
       if (turn.isStopping) throw Failure.stoppedUnsent();
       this.#amend(coachId, conversationId, { lastActivity: turn.writtenAt });
       const { text: message, clientMessageId, writtenAt } = turn;
-      return start({ ...this.#api.replies(coachId, conversationId), message, clientMessageId, writtenAt, signal });
+      const replies = this.#api.replies(coachId, conversationId);
+      return start({ ...replies, message, clientMessageId, writtenAt, policy: "enqueue", signal });
     });
     this.#tabs.tell({ coachId, conversationId: thread.conversationId });
+  }
+
+  /** Reads what comes of another try. @param {Thread} thread @param {import("./turn.js").Turn} turn */
+  async #attempt(thread, turn) {
+    const { coachId, conversationId } = thread;
+    const { attempt, clientMessageId, text: message, writtenAt } = turn;
+    if (conversationId === null || attempt === null || clientMessageId === null) return;
+    const { kind, questionId, replyId } = attempt;
+    const what = kind === "replaces" ? { replaces: questionId, message } : { [kind]: replyId };
+    rememberAttempt(thread, turn);
+    await this.#read(thread, async (signal) =>
+      start({ ...this.#api.replies(coachId, conversationId), ...what, clientMessageId, writtenAt, signal }),
+    );
+    forgetAttempt(thread);
+    this.#tabs.tell({ coachId, conversationId });
+  }
+
+  /** Reads on what a page has begun that was reloaded, or another tab. @param {Thread} thread */
+  #resumeAttempt(thread) {
+    const { lastExchange } = thread;
+    const known = recallAttempt(thread);
+    if (known === null || !lastExchange || this.#readings.has(thread)) return;
+    if (lastExchange.reply.id !== known.replyId) return void forgetAttempt(thread);
+    thread.turn = beginAttempt(known.kind, lastExchange, known.clientMessageId, known.text);
+    void this.#attempt(thread, thread.turn);
+  }
+
+  /** The exchange is as it was. @param {Thread} thread @param {import("./turn.js").Turn} turn @param {unknown} error */
+  #giveUpAttempt(thread, { attempt, isStopping, text, reply }, error) {
+    thread.turn = null;
+    if (!isStopping) this.#notice(Failure.from(error, { midReply: reply !== "" }));
+    const isEdit = attempt?.kind === "replaces" && this.thread === thread;
+    if (isEdit) this.dispatchEvent(new CustomEvent("returned", { detail: text }));
   }
 
   /** Reads the reply that another client has requested, if it is being written. @param {Thread} thread */
@@ -302,6 +449,25 @@ export class Chat extends EventTarget {
     const { coachId, conversationId } = thread;
     if (conversationId === null) return;
     await this.#read(thread, async (signal) => join({ ...this.#api.replies(coachId, conversationId), signal }));
+  }
+
+  /** @param {Thread} thread @param {import("./turn.js").Turn} turn */
+  #forgetWithdrawn(thread, turn) {
+    thread.turn = null;
+    // Elsewhere, the person has the text where it was withdrawn.
+    if (turn.isStopping && this.thread === thread) this.dispatchEvent(new CustomEvent("returned", { detail: turn.text }));
+  }
+
+  /** Begins the turn of the next message that waits, if it is its turn. @param {Thread} thread */
+  #next(thread) {
+    const { coachId, conversationId, turn, queue } = thread;
+    if (queue.length === 0 || this.#readings.has(thread) || isBusy(turn) || this.#queue.isSending(thread)) return;
+    // Without a connection the next one would fail, too.
+    if (turn !== null && !(turn.failure?.cause instanceof ServiceError)) return;
+    if (queue[0].isWithdrawing || queue[0].failure !== null) return;
+    const runId = thread.takeQueued();
+    if (runId === null || conversationId === null) void this.#ask(thread);
+    else void this.#read(thread, async (signal) => resume({ ...this.#api.replies(coachId, conversationId), runId, signal }));
   }
 
   /**
@@ -330,10 +496,13 @@ export class Chat extends EventTarget {
       if (signal.aborted) return;
       const { turn } = thread;
       // A repeated failure is not news; a different reason is.
-      if (turn && isBusy(turn)) thread.turn = failTurn(turn, Failure.from(error, { midReply: turn.reply !== "" }));
+      if (turn && isWithdrawn(error)) this.#forgetWithdrawn(thread, turn);
+      else if (turn?.attempt) this.#giveUpAttempt(thread, turn, error);
+      else if (turn && isBusy(turn)) thread.turn = failTurn(turn, Failure.from(error, { midReply: turn.reply !== "" }));
     }
     this.#readings.delete(thread);
     this.#changed(thread);
+    this.#next(thread);
     // Another device may have said something since this page last looked.
     if (thread.turn === null) void this.#refresh(thread);
   }
@@ -359,6 +528,7 @@ export class Chat extends EventTarget {
       if (thread.turn.isStopping && isUnsent(thread, reading)) throw Failure.stoppedUnsent();
       // The message is stored now, and its reply can be watched from other tabs.
       if (event.type === "run" && thread.turn.sentAt !== null) this.#tabs.tell({ coachId, conversationId });
+      if (event.type === "run") void this.#queue.send(thread);
       this.#changed(thread);
     }
   }
@@ -442,15 +612,19 @@ export class Chat extends EventTarget {
     }
     this.#changed(thread);
     if (thread.endsWithTurn && !this.#readings.has(thread)) void this.#watch(thread);
+    this.#resumeAttempt(thread);
+    this.#next(thread);
   }
 
   /** @param {Thread} thread @param {AbortSignal} [signal] of the reading that wants to know */
   async #load(thread, signal) {
     const asked = ++this.#moments;
-    const { messages, hasMore } = await this.#api.getMessages(thread.coachId, thread.conversationId ?? "");
-    // A reading that began meanwhile has newer data.
-    if (signal ? signal.aborted : this.#readings.has(thread)) return;
-    if (this.#isNews(thread, asked)) thread.adoptStored(messages, hasMore);
+    const { messages, hasMore, queued } = await this.#api.getMessages(thread.coachId, thread.conversationId ?? "");
+    // A reading that began meanwhile has newer data, apart from what waits behind it.
+    const isReading = signal ? signal.aborted : this.#readings.has(thread);
+    if (!this.#isNews(thread, asked)) return;
+    if (isReading) thread.adoptQueue(messages, queued);
+    else thread.adoptStored(messages, hasMore, queued);
   }
 
   /** Whether what was requested then is newer than what is shown, which it then replaces. @param {Thread|ConversationList} shown @param {number} asked */
@@ -533,6 +707,11 @@ export class Chat extends EventTarget {
  */
 function isUnsent({ turn }, { reply }) {
   return turn !== null && turn.sentAt !== null && turn.isReconnecting && reply !== null && reply.runId === null;
+}
+
+/** Whether a message was taken back. @param {unknown} error */
+function isWithdrawn(error) {
+  return error instanceof ServiceError && error.code === "MESSAGE_WITHDRAWN";
 }
 
 /** @param {string} coachId @param {string|null} conversationId */

@@ -74,6 +74,11 @@ export class Failure extends Error {
     return new Failure("interrupted", "This reply was interrupted.", { retryable });
   }
 
+  /** What was to be tried again is not the end of the conversation any more. */
+  static notTheLast() {
+    return new Failure("not_the_last", "The conversation has gone on since. Your text is in the message box.", { retryable: false });
+  }
+
   /** The address names a coach that the person does not have. */
   static unknownCoach() {
     return new Failure("unknown_coach", "You have no such coach.", { retryable: false });

@@ -5,15 +5,17 @@
  *
  *     sending --run--> thinking --text--> streaming --complete--> (the turn is over, see thread.js)
  *     awaiting --run--> …                 any of them --fail--> failed --again--> sending
+ *     queued --run--> …
  *
  * `awaiting` means that the message is stored and its reply is not: another tab or device sent it, or this page
- * before it was reloaded. Its run may be live; a client that joins it goes through the same phases.
+ * before it was reloaded. Its run may be live; a client that joins it goes through the same phases. `queued` means that
+ * another client's message is answered first.
  *
  * @import {ReplyEvent} from "./coachstream.js"
  * @import {Timings} from "./types.js"
  * @import {Failure} from "./failure.js"
  *
- * @typedef {"sending"|"awaiting"|"thinking"|"streaming"|"failed"} Phase
+ * @typedef {"sending"|"awaiting"|"queued"|"thinking"|"streaming"|"failed"} Phase
  *
  * @typedef {object} Turn
  * @property {Phase} phase
@@ -29,10 +31,17 @@
  * @property {number|null} sentAt `performance.now()` of this attempt; `null` if it was not this page's.
  * @property {Timings|null} timings Of this attempt.
  * @property {readonly string[]} notices What the service says it has done besides the reply.
+ * @property {Attempt|null} attempt The exchange that it replaces, if it is another try at that.
+ *
+ * @typedef {object} Attempt
+ * @property {"regenerate"|"replaces"|"continue"} kind As the service calls it: another reply, another question, or more.
+ * @property {string} questionId
+ * @property {string} replyId
+ * @property {string} replyKey What the reply is called on view.
  */
 
 /** @type {ReadonlySet<Phase>} */
-const BUSY = new Set(["sending", "awaiting", "thinking", "streaming"]);
+const BUSY = new Set(["sending", "awaiting", "queued", "thinking", "streaming"]);
 
 /**
  * @param {string} text
@@ -53,6 +62,42 @@ export function beginTurn(text, clientMessageId) {
     sentAt: performance.now(),
     timings: null,
     notices: [],
+    attempt: null,
+  });
+}
+
+/**
+ * Another try at the last exchange.
+ *
+ * @param {Attempt["kind"]} kind
+ * @param {{question: import("./types.js").Message, reply: import("./types.js").Message}} exchange
+ * @param {string} clientMessageId
+ * @param {string} text of the question
+ * @returns {Turn}
+ */
+export function beginAttempt(kind, { question, reply }, clientMessageId, text) {
+  return frozen({
+    ...beginTurn(text, clientMessageId),
+    reply: kind === "continue" ? reply.content : "",
+    attempt: { kind, questionId: question.id, replyId: reply.id, replyKey: reply.viewKey },
+  });
+}
+
+/**
+ * The turn of a message that has waited for its turn.
+ *
+ * @param {import("./message-queue.js").QueuedMessage} message
+ * @returns {Turn}
+ */
+export function turnOfQueued({ text, clientMessageId, writtenAt, runId }) {
+  const turn = beginTurn(text, clientMessageId ?? "");
+  return frozen({
+    ...turn,
+    clientMessageId,
+    writtenAt,
+    isStored: runId !== null,
+    phase: runId === null ? "sending" : "awaiting",
+    sentAt: runId === null ? turn.sentAt : null,
   });
 }
 
@@ -89,7 +134,10 @@ export function afterEvent(turn, event) {
     case "connection":
       return frozen({ ...turn, isReconnecting: event.state === "reconnecting" });
     case "run":
-      return frozen({ ...turn, phase: "thinking", isStored: true, reply: "", failure: null });
+      // What is continued begins with what there is.
+      return frozen({ ...turn, phase: "thinking", isStored: true, reply: isContinued(turn) ? turn.reply : "", failure: null });
+    case "queued":
+      return frozen({ ...turn, phase: "queued", isStored: true });
     case "text":
       return frozen({
         ...turn,
@@ -135,6 +183,11 @@ export function retryTurn(turn) {
 /** Whether something is still expected to come. @param {Turn|null} turn */
 export function isBusy(turn) {
   return turn !== null && BUSY.has(turn.phase);
+}
+
+/** @param {Turn} turn */
+function isContinued({ attempt }) {
+  return attempt?.kind === "continue";
 }
 
 /** @param {Turn} turn @param {number} now @returns {Timings|null} */

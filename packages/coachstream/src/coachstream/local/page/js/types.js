@@ -35,7 +35,13 @@
  * @property {Timings|null} timings Measured by this browser, if it has read the reply.
  * @property {readonly string[]} notices What the service said to this browser that it had done besides.
  * @property {number} matches How many earlier records the semantic search gave the coach, as far as this browser knows.
+ * @property {number} versions How many versions of its exchange there are; 0 if this is the only one.
  * @property {string} viewKey Stays the same when a streamed message becomes a stored one.
+ *
+ * @typedef {object} Version One of the versions of an exchange.
+ * @property {Message} question
+ * @property {Message|null} reply `null` if the question was edited before it had one.
+ * @property {boolean} isChosen Whether the conversation has this one.
  *
  * @typedef {Pick<Message, "timings"|"notices"|"matches">} Measured
  *

@@ -21,6 +21,7 @@ export function messageFrom(raw) {
     model: metadata.model ?? null,
     stopReason: metadata.stopReason ?? null,
     clientMessageId: metadata.clientMessageId ?? null,
+    versions: Number(metadata.versions) || 0,
     ...measuredOf(id),
     viewKey: id,
   };

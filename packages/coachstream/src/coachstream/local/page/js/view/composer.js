@@ -22,10 +22,11 @@ export class Composer {
   #form = byId("composer", HTMLFormElement);
   #input = byId("message", HTMLTextAreaElement);
   #button = byId("send", HTMLButtonElement);
+  #queueButton = byId("queue", HTMLButtonElement);
   #count = byId("composer-count", HTMLElement);
   #draftName = "";
-  /** The message that was sent and may not have arrived. @type {Unsent|null} */
-  #unsent = null;
+  /** The messages that were sent and may not have arrived. @type {Unsent[]} */
+  #unsent = [];
   #tooLong = false;
   #lengthText = "";
   /** A keyboard on a screen has no Shift+Enter: its Return has to start a new line. */
@@ -54,6 +55,14 @@ export class Composer {
       if (this.#early === null) remember(this.#draftName, this.#input.value || null);
       else this.#early = this.#input.value;
       this.#show();
+    });
+    this.#queueButton.addEventListener("click", () => {
+      this.#send();
+      this.focus();
+    });
+    chat.addEventListener("returned", (event) => {
+      this.#giveBack(/** @type {CustomEvent<string>} */ (event).detail);
+      this.focus();
     });
     chat.addEventListener("opened", () => this.#opened());
     chat.addEventListener("begun", (event) => this.#begun(/** @type {CustomEvent<Thread>} */ (event).detail));
@@ -98,33 +107,40 @@ export class Composer {
 
   /** Gives back what cannot be sent, and forgets what has arrived. */
   #settleUnsent() {
+    if (this.#unsent.length === 0 || this.#chat.thread.status !== "ready") return;
+    const outcomes = this.#unsent.map((unsent) => this.#outcomeOf(unsent));
+    if (outcomes.every((outcome) => outcome === "unknown")) return;
     const unsent = this.#unsent;
-    const { turn, messages, status } = this.#chat.thread;
-    if (unsent === null || status !== "ready") return;
-    if (turn !== null && turn.clientMessageId === unsent.clientMessageId) {
-      const isRefused = turn.phase === "failed" && turn.failure?.retryable === false;
-      if (turn.isStored) this.#rememberUnsent(null);
-      else if (isRefused) this.#giveBack(unsent);
-    } else if (messages.some(({ clientMessageId }) => clientMessageId === unsent.clientMessageId)) {
-      this.#rememberUnsent(null);
-    } else {
-      this.#giveBack(unsent);
-    }
+    this.#rememberUnsent(unsent.filter((_, index) => outcomes[index] === "unknown"));
+    unsent.forEach(({ text }, index) => {
+      if (outcomes[index] === "lost") this.#giveBack(text);
+    });
   }
 
-  /** @param {Unsent} unsent */
-  #giveBack({ text }) {
-    this.#rememberUnsent(null);
+  /** @param {Unsent} unsent @returns {"unknown"|"arrived"|"lost"} */
+  #outcomeOf({ clientMessageId }) {
+    const { turn, queue, messages } = this.#chat.thread;
+    if (turn !== null && turn.clientMessageId === clientMessageId) {
+      if (turn.isStored) return "arrived";
+      return turn.phase === "failed" && turn.failure?.retryable === false ? "lost" : "unknown";
+    }
+    const waiting = queue.find(({ key }) => key === clientMessageId);
+    if (waiting) return waiting.runId === null ? "unknown" : "arrived";
+    return messages.some((message) => message.clientMessageId === clientMessageId) ? "arrived" : "lost";
+  }
+
+  /** @param {string} text */
+  #giveBack(text) {
     const since = this.#input.value;
     this.#input.value = since.trim() === "" || since === text ? text : `${text}\n\n${since}`;
     remember(this.#draftName, this.#input.value);
     this.#show();
   }
 
-  /** @param {Unsent|null} unsent */
+  /** @param {Unsent[]} unsent */
   #rememberUnsent(unsent) {
     this.#unsent = unsent;
-    remember(nameOfUnsent(this.#draftName), unsent && JSON.stringify(unsent));
+    remember(nameOfUnsent(this.#draftName), unsent.length === 0 ? null : JSON.stringify(unsent));
   }
 
   /** @param {{coachId: string, conversationId: string|null}} thread */
@@ -162,11 +178,9 @@ export class Composer {
       this.#showState();
       return;
     }
-    if (this.#tooLong || !this.#chat.send(text)) return;
-    const { turn } = this.#chat.thread;
-    if (turn && turn.clientMessageId !== null) {
-      this.#rememberUnsent({ clientMessageId: turn.clientMessageId, text });
-    }
+    const clientMessageId = this.#tooLong ? null : this.#chat.send(text);
+    if (clientMessageId === null) return;
+    this.#rememberUnsent([...this.#unsent, { clientMessageId, text }]);
     this.#input.value = "";
     remember(this.#draftName, null);
     this.#show();
@@ -212,6 +226,7 @@ export class Composer {
     if (this.#count.textContent !== said) this.#count.textContent = said;
     const canSend = thread.status !== "failed" && !nothingToSend && !this.#waits;
     this.#button.disabled = busy ? isStopping : !canSend;
+    this.#queueButton.hidden = !busy || !canSend;
   }
 }
 
@@ -231,12 +246,13 @@ function takeEarly() {
   }
 }
 
-/** @param {string|null} text @returns {Unsent|null} */
+/** @param {string|null} text @returns {Unsent[]} */
 function unsentFrom(text) {
   try {
-    const { clientMessageId, text: written } = JSON.parse(text ?? "null") ?? {};
-    return typeof clientMessageId === "string" && typeof written === "string" ? { clientMessageId, text: written } : null;
+    const remembered = JSON.parse(text ?? "[]");
+    const isUnsent = (/** @type {any} */ each) => typeof each?.clientMessageId === "string" && typeof each.text === "string";
+    return Array.isArray(remembered) ? remembered.filter(isUnsent) : [];
   } catch {
-    return null;
+    return [];
   }
 }

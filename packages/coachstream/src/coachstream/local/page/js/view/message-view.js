@@ -6,10 +6,20 @@
 import { seconds, timeOfDay } from "../times.js";
 import { copyWith } from "./copy-button.js";
 import { element, icon } from "./dom.js";
+import { editForm } from "./edit-form.js";
 import { RichText } from "./rich-text.js";
+import { versionControls } from "./version-controls.js";
+
+/** The stop reasons of replies that can go on. */
+const CAN_GO_ON = new Set(["stopped", "max_tokens"]);
 
 /** What stands in a reply's place until its first word is there. @type {Record<string, string>} */
-const WAITING = { sending: "Sending", thinking: "Thinking", awaiting: "Waiting for the reply" };
+const WAITING = {
+  sending: "Sending",
+  queued: "Waiting for other replies",
+  thinking: "Thinking",
+  awaiting: "Waiting for the reply",
+};
 /** What is said of a reply that did not simply end, by its stop reason. @type {Record<string, string>} */
 const REMARKS = {
   interrupted: "Interrupted",
@@ -22,6 +32,15 @@ const REMARKS = {
 /**
  * @typedef {object} Actions
  * @property {() => void} retry
+ * @property {(key: string) => void} withdraw
+ * @property {(key: string) => void} requeue
+ * @property {(id: string) => void} regenerate
+ * @property {(id: string) => void} continueReply
+ * @property {(id: string, text: string) => void} edit
+ * @property {(id: string) => void} showVersions
+ * @property {(step: 1|-1) => void} stepVersion
+ * @property {() => void} hideVersions
+ * @property {() => void} chooseVersion
  */
 
 export class MessageView {
@@ -89,12 +108,24 @@ export class MessageView {
   #showFoot(entry) {
     // The foot holds buttons, and one that has the focus must not be replaced while text streams in.
     const { phase, stopReason, failure, canRetry, isStopping, isReconnecting, timings, notices, matches, model } = entry;
-    const stage = [phase, stopReason, failure?.sentence, canRetry, isStopping, isReconnecting, notices, matches];
+    const controls = [entry.position, entry.isWithdrawing, entry.isLast, entry.versions, entry.version, entry.isChosen, entry.id];
+    const stage = [phase, ...controls, stopReason, failure?.sentence, canRetry, isStopping, isReconnecting, notices, matches];
     const foot = JSON.stringify([...stage, timings?.firstWord, model]);
     if (foot === this.#lastFoot) return;
     this.#lastFoot = foot;
     const said = notices.map((notice) => element("p", { class: "notice", role: "status" }, notice));
+    const focused = this.#foot.contains(document.activeElement) ? document.activeElement : null;
+    const name = focused?.getAttribute("data-action");
     this.#foot.replaceChildren(...said, ...this.#footParts(entry));
+    if (focused) this.#focusAgain(name ?? "");
+  }
+
+  /** What had the focus was replaced. @param {string} action */
+  #focusAgain(action) {
+    const button = this.#foot.querySelector(`button[data-action="${action}"]:not(:disabled)`);
+    if (button instanceof HTMLElement) return button.focus({ preventScroll: true });
+    this.node.tabIndex = -1;
+    this.node.focus({ preventScroll: true });
   }
 
   /** @param {Entry} entry @returns {Node[]} */
@@ -103,15 +134,22 @@ export class MessageView {
     switch (phase) {
       case "stored": {
         const time = element("time", { datetime: timestamp.toISOString() }, timeOfDay(timestamp));
-        if (role === "user") return [this.#copyButton(), smallPrint(time)];
+        if (role === "user") {
+          const edit = entry.isLast && entry.isChosen ? [this.#iconButton("rename", "Edit message", () => this.#edit(entry))] : [];
+          return [this.#copyButton(), ...edit, smallPrint(time)];
+        }
         const mark = REMARKS[stopReason ?? ""];
         const parts = mark ? [element("span", { class: "incomplete", "data-stop-reason": stopReason ?? "" }, mark)] : [];
         if (timings) parts.push(...timingParts(timings));
         if (entry.matches > 0) parts.push(element("span", {}, drewOn(entry.matches)));
-        return [smallPrint(...parts, model ? element("span", {}, model) : null, time), this.#copyButton()];
+        const print = smallPrint(...parts, model ? element("span", {}, model) : null, time);
+        return [print, this.#copyButton(), ...this.#tries(entry), ...versionControls(entry, this.#actions)];
       }
+      case "waiting":
+        return this.#waitingParts(entry);
       case "sending":
       case "awaiting":
+      case "queued":
       case "thinking":
       case "streaming": {
         const parts = timings ? timingParts(timings, { running: true }) : [];
@@ -134,6 +172,48 @@ export class MessageView {
     }
   }
 
+  /** @param {Entry} entry @returns {Node[]} */
+  #waitingParts({ id, position, isWithdrawing, failure, canRetry }) {
+    if (failure !== null) {
+      return [
+        element("p", { class: "problem", role: "alert" }, icon("alert"), element("span", {}, failure.sentence)),
+        ...(canRetry ? [this.#button("retry", "Try again", () => this.#actions.requeue(id))] : []),
+        this.#button("close", "Withdraw", () => this.#actions.withdraw(id)),
+      ];
+    }
+    const said = isWithdrawing ? "withdrawing\u2026" : `queued, position ${position}`;
+    const withdraw = this.#button("close", "Withdraw", () => this.#actions.withdraw(id));
+    withdraw.disabled = isWithdrawing;
+    return [smallPrint(element("span", { class: "queued" }, said)), withdraw];
+  }
+
+  /** How a reply can be tried again. @param {Entry} entry @returns {Node[]} */
+  #tries({ id, isLast, isChosen, stopReason }) {
+    if (!isLast || !isChosen) return [];
+    const regenerate = this.#iconButton("retry", "Regenerate", () => this.#actions.regenerate(id));
+    const goOn = this.#button("continue", "Continue", () => this.#actions.continueReply(id));
+    return CAN_GO_ON.has(stopReason ?? "") ? [regenerate, goOn] : [regenerate];
+  }
+
+  /** @param {Entry} entry */
+  #edit({ id, content }) {
+    const form = editForm(content, (text) => {
+      form.remove();
+      delete this.node.dataset.editing;
+      if (text === null) this.#focusAgain("Edit message");
+      else this.#actions.edit(id, text);
+    });
+    this.node.dataset.editing = "";
+    this.bubble.before(form);
+    form.querySelector("textarea")?.focus();
+  }
+
+  /** @param {string} iconName @param {string} label @param {() => void} click */
+  #iconButton(iconName, label, click) {
+    const attributes = { class: "icon-button icon-button-small", type: "button", "aria-label": label, title: label };
+    return element("button", { ...attributes, "data-action": label, click }, icon(iconName));
+  }
+
   #copyButton() {
     const copy = (/** @type {Event} */ { currentTarget }) => {
       if (currentTarget instanceof Element) void copyWith(currentTarget, this.#shown?.content ?? "");
@@ -141,14 +221,22 @@ export class MessageView {
     const label = "Copy message";
     return element(
       "button",
-      { class: "icon-button icon-button-small copy-message", type: "button", "aria-label": label, title: label, click: copy },
+      {
+        class: "icon-button icon-button-small copy-message",
+        type: "button",
+        "aria-label": label,
+        title: label,
+        "data-action": label,
+        click: copy,
+      },
       icon("copy"),
     );
   }
 
   /** @param {string} iconName @param {string} label @param {() => void} action */
   #button(iconName, label, action) {
-    return element("button", { class: "button button-small", type: "button", click: action }, icon(iconName), label);
+    const attributes = { class: "button button-small", type: "button", "data-action": label, click: action };
+    return element("button", attributes, icon(iconName), label);
   }
 }
 

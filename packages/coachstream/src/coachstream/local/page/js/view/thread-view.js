@@ -162,7 +162,18 @@ export class ThreadView {
       entry.role === "user"
         ? { name: "You", sign: null }
         : { name: coach.name, sign: avatar(coach.name, coaches.indexOf(coach)) };
-    const view = new MessageView(entry.role, speaker, { retry: () => this.#chat.retry() });
+    const view = new MessageView(entry.role, speaker, {
+      retry: () => this.#chat.retry(),
+      withdraw: (key) => void this.#chat.withdraw(key),
+      requeue: (key) => void this.#chat.requeue(key),
+      regenerate: (id) => this.#chat.regenerate(id),
+      continueReply: (id) => this.#chat.continueReply(id),
+      edit: (id, text) => this.#chat.edit(id, text),
+      showVersions: (id) => void this.#chat.showVersions(id),
+      stepVersion: (step) => this.#chat.stepVersion(step),
+      hideVersions: () => this.#chat.hideVersions(),
+      chooseVersion: () => void this.#chat.chooseVersion(),
+    });
     // What is loaded is there at once; only what happens now arrives.
     view.node.toggleAttribute("data-arrives", this.#nodes.length > 0 && this.#chat.thread.turn !== null);
     this.#messages.set(entry.key, view);
