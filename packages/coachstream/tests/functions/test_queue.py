@@ -329,3 +329,20 @@ class AnyStream(Stream):
                 if line.startswith("data:") and "[DONE]" not in line:
                     self.events.append(json.loads(line[5:]))
                     self._news.set()
+
+
+async def test_a_client_of_the_ai_sdk_that_comes_back_gets_the_first_of_the_queue(
+    http: httpx.AsyncClient, model: ScriptedModel
+) -> None:
+    """If no reply is being written; otherwise that one, as ever."""
+    gate = asyncio.Event()
+    one = (await a_queue(http, model, gate, "one"))[0]
+    started = await http.post(STREAM, json=body("two"), headers={"accept": "application/json"})
+    assert started.status_code == 202
+    gate.set()
+    await one.ending()
+    other = AnyStream(http, "GET", f"{CONVERSATION}/ai-sdk/chat/stream")
+    await other.has("finish")
+    await other.task
+    assert other.kinds[0] == "start"
+    assert (await http.get(f"{CONVERSATION}/ai-sdk/chat/stream")).status_code == 204

@@ -287,7 +287,10 @@ OPERATIONS: tuple[Operation, ...] = (
         resource=Resource.STREAM,
         method="GET",
         summary="Join the reply in progress",
-        description="Reads the run that the cursor names or, without one, the conversation's unfinished run.",
+        description=(
+            "Reads the run that the cursor names or, without one, the conversation's unfinished run. If there "
+            "is none, the first queued one begins."
+        ),
         function=Function.STREAM,
         takes_cursor=True,
         successes=(_STREAM, _NOTHING_LEFT),
@@ -340,7 +343,10 @@ OPERATIONS: tuple[Operation, ...] = (
         resource=Resource.AI_SDK_STREAM,
         method="GET",
         summary="Resume the reply in progress with the AI SDK's chat transport",
-        description="Reads the conversation's unfinished run from its beginning.",
+        description=(
+            "Reads the conversation's unfinished run from its beginning. If there is none, the first queued "
+            "one begins."
+        ),
         function=Function.STREAM,
         successes=(_AI_SDK, Success(204, "No reply is being written.")),
         errors=_EVERY | {ErrorCode.RUN_NOT_FOUND},
