@@ -750,7 +750,7 @@ async function versionsFrom(options, method, [messageId, versionId]) {
     if (!response.ok) throw await refusal(response, { onlyReads: false });
     return (await jsonOf(response)).versions ?? [];
   } catch (error) {
-    options.signal?.throwIfAborted();
+    throwIfAborted(options.signal);
     if (error instanceof Interruption) throw new ConnectionLost("The versions could not be reached.", error);
     throw error;
   }
