@@ -288,8 +288,8 @@ OPERATIONS: tuple[Operation, ...] = (
         method="GET",
         summary="Join the reply in progress",
         description=(
-            "Reads the run that the cursor names or, without one, the conversation's unfinished run. If there "
-            "is none, the first queued one begins."
+            "Reads the run that the cursor names or, without one, the conversation's unfinished run. If "
+            "there is none, the first queued one begins."
         ),
         function=Function.STREAM,
         takes_cursor=True,

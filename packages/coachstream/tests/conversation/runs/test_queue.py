@@ -28,6 +28,7 @@ from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.conversation.quotas import QuotaLimits
 from coachstream.conversation.run_log import LogEntry, Opened
 from coachstream.conversation.run_queue import RunQueue, StopResult
+from coachstream.conversation.runs.exchange import store_exchange
 from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
 from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
 from coachstream.conversation.turn.turn import new_user_message, resume_run, run_opener, run_turn
@@ -444,3 +445,16 @@ async def test_a_sender_that_leaves_the_queue_is_answered_nevertheless() -> None
     await asyncio.wait_for(task, PATIENCE_S)
     assert isinstance(await one.ending(), Completed)
     assert stage.stored()[-1] == (Role.ASSISTANT.value, "TWO.")
+
+
+async def test_a_stored_exchange_does_not_wait_for_a_queue() -> None:
+    """It ends what is unfinished or queued, whose messages stay."""
+    stage = stage_with(Echo("one"))
+    senders = await a_queue(stage, "one", "two")
+    for sender in reversed(senders):
+        await sender.die()
+    question = new_user_message(stage.request("seeded"), stage.dependencies)
+    reply = msgspec.structs.replace(question, role=Role.ASSISTANT, content="Seeded.")
+    await asyncio.wait_for(store_exchange(stage.store, KEY, question, reply), PATIENCE_S)
+    assert await stage.store.read_queue(KEY) == RunQueue()
+    assert [text for _, text in stage.stored()][-3:] == ["two", "seeded", "Seeded."]
