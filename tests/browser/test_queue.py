@@ -163,7 +163,7 @@ async def test_a_message_that_the_queue_has_no_room_for_can_be_sent_again(tab: T
     refusals = [503]
 
     async def refuse(route: Route) -> None:
-        if route.request.headers["accept"] == "application/json" and refusals:
+        if "Message two" in (route.request.post_data or "") and refusals:
             error = {"error": "No room.", "code": "SERVER_BUSY", "retryable": True}
             await route.fulfill(status=refusals.pop(), json=error)
         else:
