@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from playwright.async_api import Browser, Locator, Route
 
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+HEIGHT = "() => document.getElementById('message').offsetHeight"
 #: Whether the newest reply shows just this text.
 SHOWS = """(text) =>
   [...document.querySelectorAll(".message-assistant .message-text")].at(-1)?.textContent.trimEnd() === text"""
@@ -50,9 +51,11 @@ async def test_messages_sent_during_a_reply_are_answered_in_order(
     async with new_tab(browser, ready.url, size=size, touch=size[0] < 820, colours=colours) as tab:
         await tab.open(ready.coach_id, conversation)
         first = silent.model.reply_in_steps("Reply ", "one")
+        height = await tab.evaluate(HEIGHT)
         await tab.write("Message one")
         next(first)
         await tab.begins_to_stream()
+        assert await tab.evaluate(HEIGHT) == height
         await tab.message_box.fill("Message two")
         await tab.button("Send after this reply").click()
         assert await tab.message_box.input_value() == ""
@@ -163,7 +166,7 @@ async def test_a_message_that_the_queue_has_no_room_for_can_be_sent_again(tab: T
     refusals = [503]
 
     async def refuse(route: Route) -> None:
-        if route.request.headers["accept"] == "application/json" and refusals:
+        if "Message two" in (route.request.post_data or "") and refusals:
             error = {"error": "No room.", "code": "SERVER_BUSY", "retryable": True}
             await route.fulfill(status=refusals.pop(), json=error)
         else:

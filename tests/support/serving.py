@@ -182,11 +182,11 @@ def running(
 
 
 def _ready(line: str, token: str | None) -> Ready:
-    if token is None:
-        return msgspec.json.decode(line, type=Ready)
     known: dict[str, object] = {
         name: value for name, value in msgspec.json.decode(line).items() if value is not None
     }
+    if token is None:
+        return msgspec.convert(known, Ready)
     headers = {"Authorization": f"Bearer {token}"}
     session = httpx.get(f"{known['url']}local/session", headers=headers, timeout=PATIENCE_S).json()
     return msgspec.convert({**session, **known, "token": token}, Ready)

@@ -132,28 +132,6 @@ export class Api {
   }
 
   /**
-   * Sends a message that is answered after those before it.
-   *
-   * @param {string} coachId
-   * @param {string} conversationId
-   * @param {{text: string, clientMessageId: string|null, writtenAt: Date}} message
-   * @returns {Promise<string>} its run, which begins when its reply is read and it is its turn
-   */
-  async enqueue(coachId, conversationId, { text, clientMessageId, writtenAt }) {
-    const { runId } = await this.#json("POST", `${this.replies(coachId, conversationId).conversationUrl}/stream`, {
-      body: {
-        userResponse: text,
-        messageTimestamp: writtenAt.toISOString(),
-        clientMessageId,
-        userTimezone: Intl.DateTimeFormat().resolvedOptions().timeZone,
-        policy: "enqueue",
-      },
-    });
-    if (typeof runId !== "string") throw Failure.unreadable();
-    return runId;
-  }
-
-  /**
    * Everything that is stored about the user, as JSON lines (`docs/how-to/export-and-delete-a-users-data.md`).
    *
    * @param {string|null} after the cursor of a page; `null` for the beginning

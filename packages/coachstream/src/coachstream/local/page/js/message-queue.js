@@ -14,7 +14,7 @@
  * @property {boolean} isWithdrawing
  * @property {Failure|null} failure Why the service has not queued it.
  */
-import { newClientMessageId, stop } from "./coachstream.js";
+import { newClientMessageId, start, stop } from "./coachstream.js";
 import { Failure } from "./failure.js";
 import { isBusy } from "./turn.js";
 
@@ -62,7 +62,7 @@ export class MessageQueue {
     for (let next; (next = thread.queue.find(isUnsent)); this.#onChanged(thread)) {
       const { key } = next;
       try {
-        change(thread, key, { runId: await this.#api.enqueue(coachId, conversationId, next) });
+        change(thread, key, { runId: await this.#enqueue(coachId, conversationId, next) });
         this.#onStored(thread);
       } catch (error) {
         change(thread, key, { failure: Failure.from(error), isWithdrawing: false });
@@ -72,6 +72,20 @@ export class MessageQueue {
     }
     this.#sending.delete(thread);
     this.#onChanged(thread);
+  }
+
+  /**
+   * Sends a message, and leaves as soon as its run is known.
+   *
+   * @param {string} coachId
+   * @param {string} conversationId
+   * @param {QueuedMessage} message
+   */
+  async #enqueue(coachId, conversationId, { text: message, clientMessageId, writtenAt }) {
+    const replies = this.#api.replies(coachId, conversationId);
+    const reply = start({ ...replies, message, clientMessageId: clientMessageId ?? "", writtenAt, policy: "enqueue" });
+    for await (const _ of reply) if (reply.runId !== null) return reply.runId;
+    throw Failure.unreadable();
   }
 
   /** Sends a message again that the service has not queued. @param {Thread} thread @param {string} key */

@@ -202,14 +202,15 @@ export class Composer {
   /** What depends on the text. */
   #show() {
     this.#input.placeholder = `Message ${this.#chat.coach.name}`;
-    this.#input.style.height = "auto";
-    this.#input.style.height = `${this.#input.scrollHeight}px`;
     const length = this.#length();
     this.#tooLong = length > MAX_CHARACTERS;
     this.#input.setAttribute("aria-invalid", String(this.#tooLong));
     const count = `${length.toLocaleString()} of ${MAX_CHARACTERS.toLocaleString()} characters`;
     this.#lengthText = length < COUNT_FROM ? "" : this.#tooLong ? `${count}: too long to send` : count;
     this.#showState();
+    // Measured last: the buttons next to it take their width from it.
+    this.#input.style.height = "auto";
+    this.#input.style.height = `${this.#input.scrollHeight}px`;
   }
 
   /** What depends on the conversation; with each chunk of a reply, so it measures nothing. */
