@@ -24,13 +24,12 @@ from coachstream.conversation.runs.claim import RunClaim, claim_of, opening_entr
 from coachstream.conversation.runs.closer import RunCloser, failed
 from coachstream.conversation.runs.lease import LeaseWatch
 from coachstream.conversation.runs.settings import RunSettings
+from coachstream.conversation.runs.watcher import HasLeft
 
 logger = logging.getLogger("coachstream.runs")
 
 TakeOver = Callable[[RunClaim], None]
 """Starts producing the reply of a run that no other process attends, and does not wait for it."""
-
-HasLeft = Callable[[], bool]
 
 
 async def withdraw(store: RunStore, key: ConversationKey, run_id: str) -> bool:
