@@ -92,14 +92,14 @@ lint: $(VENV)/dev.installed
 	@$(BIN)/mypy
 
 # Node's runtime clients, Hono, a Rust function, Lambda Web Adapter, AWS's emulator, monitoring tools, SAM CLI, AWS CLI,
-# Serverless Framework, DynamoDB Local, the AWS SDK for JavaScript, CDK, Amplify, TypeScript, the page's libraries, Lighthouse,
-# clients of event streams, React, Vite and Next.js. They take five minutes and three gigabytes, so `make test` does not fetch them:
-# without them, their tests are skipped.
+# Serverless Framework, DynamoDB Local, porcupine, the AWS SDK for JavaScript, CDK, Amplify, TypeScript, the page's
+# libraries, Lighthouse, clients of event streams, React, Vite and Next.js. They take five minutes and three gigabytes, so
+# `make test` does not fetch them: without them, their tests are skipped.
 PEERS := packages/lambda-streaming/tests/emulator/node packages/lambda-streaming/tests/emulator/web_adapter \
 	packages/lambda-streaming/tests/emulator/rie packages/lambda-streaming/tests/emulator/rust \
 	packages/lambda-streaming/tests/emulator/hono packages/lambda-streaming/tests/monitoring \
 	packages/lambda-streaming/tests/recipes/tools packages/lambda-streaming/tests/recipes/serverless \
-	tests/support/dynamodb_local packages/coachstream/tests/language/node \
+	tests/support/dynamodb_local tests/support/history_checker packages/coachstream/tests/language/node \
 	packages/coachstream/tests/infrastructure/toolkit packages/coachstream/tests/infrastructure/amplify \
 	tests/browser/typescript tests/browser/vendored tests/browser/lighthouse \
 	packages/coachstream/tests/functions/clients/node \

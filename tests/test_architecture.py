@@ -101,6 +101,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     ),
     "coachstream.web": (
         "coachstream.conversation",
+        "coachstream.conversation.runs.settings",
         "coachstream.time_zone",
         "lambda_streaming.function_url.event",
         "lambda_streaming.response_stream",
@@ -176,6 +177,7 @@ ROOMS: dict[str, tuple[str, ...]] = {
     # On a developer's machine.
     "coachstream.reference": (
         "coachstream.conversation",
+        "coachstream.conversation.runs.settings",
         "coachstream.functions",
         "coachstream.identity",
         "coachstream.settings.variables",

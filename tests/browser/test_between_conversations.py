@@ -186,3 +186,15 @@ async def test_what_was_read_before_a_turn_does_not_replace_it(tab: Tab, server:
         await tab.until("(before) => window.responses > before", before)
     assert [text for text in await tab.texts() if text in {"Before", "After"}] == ["Before", "After"]
     assert await tab.conversation("altogether").count() == 1
+
+
+async def test_a_search_is_about_the_coach_on_view(tab: Tab, server: Serving) -> None:
+    """Going to another coach searches the conversations with that one."""
+    conversation = create_conversation(server.ready)
+    await a_rename(server, conversation, "Only with this coach")
+    await tab.open(server.ready.coach_id)
+    await tab.page.get_by_label("Search conversations and messages").fill("only with this")
+    await tab.page.locator(".found").wait_for()
+    await tab.page.locator(f"#coaches a:not([data-coach='{server.ready.coach_id}'])").first.click()
+    await tab.until("() => document.getElementById('found-status').textContent === 'Nothing found.'")
+    assert await tab.page.locator(".found").count() == 0

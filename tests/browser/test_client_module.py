@@ -76,6 +76,7 @@ window.read = async ({ call, leaveAt, ...options }) => {
       if (event.type === "text") window.seen.push(`"${event.text}"`);
       if (event.type === "connection") window.seen.push(event.state);
       if (event.type === "run") window.seen.push("run");
+      if (event.type === "queued") window.seen.push(`queued ${event.position}`);
       if (event.type === "contextual") window.seen.push(`${event.stage}: ${event.content}`);
       if (event.type === "guardrail_warning") window.seen.push(`warning: ${event.message}`);
       if (event.type === "complete") window.seen.push(`complete "${event.text}"`);
@@ -231,6 +232,29 @@ async def test_a_guardrail_warning_is_an_event_of_its_own(page: EnginePage) -> N
     async with reading(page, whole) as reader:
         seen = await reader.start()
         assert seen[1:] == ["run", '"Well done"', "warning: Take care.", 'complete "Well done"', "end"]
+
+
+async def test_a_queued_message_is_announced_until_its_run_begins(page: EnginePage) -> None:
+    """Its run is known at once, for a withdrawal, and again when its turn has come."""
+    whole = stream(
+        START,
+        event(0, type="queued", runId=RUN, position=2),
+        event(0, type="queued", runId=RUN, position=1),
+        event(0, type="run", runId=RUN),
+        chunk("Well done", 0),
+        complete("Well done"),
+    )
+    async with reading(page, whole) as reader:
+        seen = await reader.start()
+        assert seen[1:] == [
+            "run",
+            "queued 2",
+            "queued 1",
+            "run",
+            '"Well done"',
+            'complete "Well done"',
+            "end",
+        ]
 
 
 async def test_a_contextual_event_is_not_part_of_the_reply(page: EnginePage) -> None:

@@ -27,7 +27,8 @@ APPLICATION = """
 import { join, resume, ServiceError, start, stop, type Reply } from "./coachstream.js";
 
 const conversation = { conversationUrl: "/c", token: async () => "t" };
-const reply: Reply = start({ ...conversation, message: "How was my week?", policy: "enqueue", transport: "eventsource" });
+const question = { ...conversation, message: "How was my week?", policy: "enqueue" } as const;
+const reply: Reply = start({ ...question, transport: "eventsource" });
 let text: string = "";
 for await (const event of reply) {
   if (event.type === "text") text = event.text;

@@ -83,7 +83,7 @@ FIRST: list[dict[str, object]] = [record("a"), PAGE, record("b")]
 REST: list[dict[str, object]] = [record("b"), {"type": "complete", "records": 2}]
 
 
-async def script_exports(tab: Tab, responses: Sequence[list[dict[str, object]]]) -> list[str | None]:
+async def script_exports(tab: Tab, responses: Sequence[Sequence[object]]) -> list[str | None]:
     """Respond to each request with the next of these; returns the cursors that were asked for."""
     asked: list[str | None] = []
 
@@ -103,7 +103,7 @@ async def script_exports(tab: Tab, responses: Sequence[list[dict[str, object]]])
     ids=["cut off", "broken", "another response"],
 )
 async def test_an_export_goes_on_behind_the_last_whole_page(
-    tab: Tab, server: Serving, tmp_path: Path, first: list[dict[str, object]]
+    tab: Tab, server: Serving, tmp_path: Path, first: list[object]
 ) -> None:
     """No record is in it twice, and none is missing."""
     asked = await script_exports(tab, [first, REST])

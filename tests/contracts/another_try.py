@@ -22,6 +22,7 @@ from coachstream.conversation.model import ConversationKey, Message, StopReason
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.quotas import QuotaLimits
 from coachstream.conversation.run_log import Opened, Said
+from contracts.run_queue import enqueue
 from contracts.store_records import (
     AMPLE_CHARS,
     EPOCH,
@@ -114,7 +115,7 @@ class AnotherTryContract(StoreContract):
     """Another try: one chosen version, none lost, none twice, whatever fails."""
 
     @pytest.fixture
-    async def exchange(self, store: SeedableStore, begun: None) -> tuple[Message, Message]:
+    async def exchange(self, store: SeedableStore, begun: None) -> tuple[Message, Message]:  # noqa: ARG002
         """Store a first exchange, and the one that is tried again."""
         first = user_message(1, "Hello")
         await store_reply(store, first, reply_to(first, 2, "Hi"))
@@ -153,7 +154,8 @@ class AnotherTryContract(StoreContract):
         assert await store.load_message(KEY, reply.id) == reply
         for name in (message.id, second.id):
             versions = [
-                (each.user_message, each.reply, each.is_chosen) for each in await store.load_versions(KEY, name)
+                (each.user_message, each.reply, each.is_chosen)
+                for each in await store.load_versions(KEY, name)
             ]
             assert versions == [(message, reply, False), (message, second, True)]
 
@@ -199,7 +201,10 @@ class AnotherTryContract(StoreContract):
 
     @pytest.mark.parametrize("stop", [StopReason.STOPPED, StopReason.MAX_TOKENS, StopReason.INTERRUPTED])
     async def test_a_reply_that_is_continued_keeps_its_id_and_place(
-        self, store: SeedableStore, exchange: tuple[Message, Message], stop: StopReason
+        self,
+        store: SeedableStore,
+        exchange: tuple[Message, Message],  # noqa: ARG002
+        stop: StopReason,
     ) -> None:
         """The log of the run begins with its text; it has no older version."""
         message = user_message(10, "And?")
@@ -230,7 +235,10 @@ class AnotherTryContract(StoreContract):
 
     @pytest.mark.parametrize("kind", TryKind)
     async def test_a_try_without_a_reply_changes_nothing(
-        self, store: SeedableStore, exchange: tuple[Message, Message], kind: TryKind
+        self,
+        store: SeedableStore,
+        exchange: tuple[Message, Message],  # noqa: ARG002
+        kind: TryKind,
     ) -> None:
         """The same request begins another run, and the next message comes after all ids so far."""
         message = user_message(10, "And?", client_id="c-2")
@@ -263,8 +271,8 @@ class AnotherTryContract(StoreContract):
 
         async def refused(*requests: TryRequest) -> None:
             before = await store.load_messages(KEY)
-            for number, request in enumerate(requests):
-                request = msgspec.structs.replace(request, client_message_id=f"refused-{number}")
+            for number, given in enumerate(requests):
+                request = msgspec.structs.replace(given, client_message_id=f"refused-{number}")
                 text = edited(300, key=request.client_message_id)
                 with pytest.raises(NotTheLastExchange):
                     await store.begin_try(
@@ -333,12 +341,64 @@ class AnotherTryContract(StoreContract):
         assert await self.lines(store) == [message, reply]
         assert await store.unfinished_run(KEY) is None
 
+    async def test_a_try_does_not_overtake_a_queue(
+        self, store: SeedableStore, exchange: tuple[Message, Message]
+    ) -> None:
+        """Its exchange is not the last one any more; nor can another version be chosen."""
+        message, reply = exchange
+        other = await try_again(store, regenerate(reply), "Better.")
+        begun = await begin(store, user_message(20, "And now?"))
+        queued = await enqueue(store, 30)
+        end = reply_of(begun, "Now.", run=RUN)
+        assert await store.finish_run(KEY, RUN, ended(1, end), end) is None
+        before = await store.load_messages(KEY)
+        for request, text in (
+            (regenerate(end, "again-2"), None),
+            (regenerate(other, "again-2"), None),
+            (replace(queued.user_message, "again-2"), edited(40, key="again-2")),
+        ):
+            busy = await store.begin_try(KEY, request, text, NEXT_RUN, opened())
+            assert busy == ConversationBusy(queued.run.run_id, None, (queued.run,))
+        with pytest.raises(TurnInProgress):
+            await store.choose_version(KEY, other.id, reply.id)
+        assert await store.load_messages(KEY) == before
+        assert message in before
+
+    @pytest.mark.parametrize("kind", TryKind)
+    async def test_a_message_queued_behind_a_try_comes_after_its_reply(
+        self, store: SeedableStore, kind: TryKind, exchange: tuple[Message, Message]
+    ) -> None:
+        """Whatever its clock says, and whatever is tried again; the try's version is the chosen one."""
+        message, reply = exchange
+        if kind is TryKind.CONTINUE:
+            message = user_message(9, "Once more", client_id="c-9")
+            reply = reply_to(message, 11, "Half", stop=StopReason.STOPPED)
+            await store_reply(store, message, reply)
+        named = message if kind is TryKind.REPLACE else reply
+        text = edited(3) if kind is TryKind.REPLACE else None
+        begun = await begin_try(store, TryRequest(kind, named.id, "again-1"), text)
+        queued = await enqueue(store, 2, behind=NEXT_RUN)
+        content = f"{begun.said}Better."
+        second = await finish(store, begun, reply_of(begun, content))
+        begun_next = await store.begin_queued(KEY, queued.run.run_id, opened())
+        assert begun_next is not None
+        last = reply_of(begun_next, "Later.", run=queued.run.run_id)
+        assert await store.finish_run(KEY, queued.run.run_id, ended(1, last), last) is None
+        texts = [each.content for each in await self.lines(store)]
+        assert texts[-4:] == [begun.user_message.content, content, queued.user_message.content, "Later."]
+        versions = await store.load_versions(KEY, second.id)
+        assert [each.is_chosen for each in versions] == (
+            [True] if kind is TryKind.CONTINUE else [False, True]
+        )
+
     async def test_a_try_during_an_unfinished_run_finds_the_conversation_busy(
         self, store: SeedableStore, exchange: tuple[Message, Message]
     ) -> None:
         """Also if that run is another try; a message that is sent meanwhile finds the try's."""
         message, reply = exchange
-        begun = await begin_try(store, TryRequest(TryKind.REGENERATE, "c-1", "again-1"))  # by its message's key
+        begun = await begin_try(
+            store, TryRequest(TryKind.REGENERATE, "c-1", "again-1")
+        )  # by its message's key
         for request in (regenerate(reply, "again-2"), go_on(reply, "again-3")):
             busy = await store.begin_try(KEY, request, None, RUN, opened())
             assert busy == ConversationBusy(NEXT_RUN, None)
@@ -402,11 +462,14 @@ class AnotherTryContract(StoreContract):
         self, store: SeedableStore, exchange: tuple[Message, Message]
     ) -> None:
         """The version is made once; an end by another process finds it."""
-        message, reply = exchange
+        message, _ = exchange
         begun = await begin_try(store, replace(message), edited(6))
         second = reply_of(begun)
         for _ in range(3):
-            assert await store.finish_run(KEY, NEXT_RUN, ended(1, second), second, None, begun.another_try) is None
+            assert (
+                await store.finish_run(KEY, NEXT_RUN, ended(1, second), second, None, begun.another_try)
+                is None
+            )
         late = ended(1, writer="late")
         assert await store.finish_run(KEY, NEXT_RUN, late, None, None, begun.another_try) == ended(1, second)
         assert await self.lines(store) == [begun.user_message, versioned(second, 2)]
@@ -442,6 +505,18 @@ class AnotherTryContract(StoreContract):
             stored = await store.load_message(KEY, name)
             assert stored is not None
             assert stored.metadata.is_handed_off
+
+    async def test_a_workout_of_an_edited_message_is_marked_before_its_reply_is_stored(
+        self, store: SeedableStore, exchange: tuple[Message, Message]
+    ) -> None:
+        """That is when it is handed off; the mark stays."""
+        begun = await begin_try(store, replace(exchange[0]), edited(6))
+        await store.mark_handed_off(KEY, begun.user_message.id)
+        second = await finish(store, begun, reply_of(begun))
+        [message, _] = await self.lines(store)
+        assert message.metadata.is_handed_off
+        again = await begin_try(store, regenerate(second, "again-2"), run=RUN)
+        assert again.user_message.metadata.is_handed_off
 
     async def test_a_try_takes_from_the_quotas(
         self, store: SeedableStore, exchange: tuple[Message, Message]
@@ -507,10 +582,11 @@ class AnotherTryContract(StoreContract):
         assert await self.lines(store) == [message, second]
 
     async def test_a_run_that_begins_and_a_choice_exclude_each_other(
-        self, store: SeedableStore, exchange: tuple[Message, Message]
+        self,
+        store: SeedableStore,
+        exchange: tuple[Message, Message],  # noqa: ARG002
     ) -> None:
         """A try never replaces a reply that is not the chosen one."""
-        message, reply = exchange
         for number in range(10):
             newest = (await self.lines(store))[-1]
             last = await try_again(store, regenerate(newest, f"more-{number}"), f"{number}")

@@ -15,6 +15,7 @@ import pytest
 
 from coachstream.conversation.errors import CoachConfigNotFound, ConversationNotFound
 from coachstream.conversation.model import ConversationChange, ConversationKey
+from contracts.another_try import AnotherTryContract
 from contracts.context_store import ContextStoreContract
 from contracts.memory_store import MemoryStoreContract
 from contracts.quotas import QuotaContract
@@ -58,6 +59,7 @@ __all__ = [
 class ConversationStoreContract(
     RunStoreContract,
     RunQueueContract,
+    AnotherTryContract,
     QuotaContract,
     ContextStoreContract,
     MemoryStoreContract,

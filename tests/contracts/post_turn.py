@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from coachstream.conversation.another_try import TryKind, TryRequest
 from coachstream.conversation.errors import (
     ConversationNotFound,
     ModelStreamBroken,
@@ -13,14 +14,18 @@ from coachstream.conversation.errors import (
     StorageUnavailable,
 )
 from coachstream.conversation.model import Conversation, ConversationChange, ConversationKey, StopReason
-from coachstream.conversation.ports import SummaryReason, SummaryRequest, TitleRequest
+from coachstream.conversation.ports import RunBegun, SummaryReason, SummaryRequest, TitleRequest
 from coachstream.conversation.prompt.user import ConversationSummary
 from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.conversation.turn.post_turn import Outcome, PostTurn
+from contracts.another_try import reply_of
 from contracts.store_records import (
     COACH,
+    NEXT_RUN,
     NOW,
     SeedableStore,
+    ended,
+    opened,
     reply_to,
     store_reply,
     user_message,
@@ -122,6 +127,34 @@ class PostTurnContract:
         assert sorted(outcomes) == [Outcome.NOT_DUE, Outcome.WRITTEN]
         written = summarizer if outcomes[0] is Outcome.WRITTEN else other
         assert (await store.get_conversation(KEY)).title == written.title
+
+    async def test_a_summary_of_an_older_version_is_written_again_from_the_chosen_line(
+        self,
+        store: SeedableStore,
+        post_turn: PostTurn,
+        summarizer: SummarizerDouble,
+        recall: RecallDouble,
+    ) -> None:
+        """Once, and without what the first one said."""
+        request = summary_at(2)
+        assert await post_turn.process(request) is Outcome.WRITTEN
+        [_, reply] = await store.load_messages(KEY)
+        again = TryRequest(TryKind.REGENERATE, reply.id, "again")
+        begun = await store.begin_try(KEY, again, None, NEXT_RUN, opened())
+        assert isinstance(begun, RunBegun)
+        better = reply_of(begun, "Rest it.")
+        assert (
+            await store.finish_run(KEY, NEXT_RUN, ended(1, better), better, None, begun.another_try) is None
+        )
+
+        summarizer.narrative = "They rest."
+        for outcome in (Outcome.WRITTEN, Outcome.NOT_DUE):
+            assert await post_turn.process(request) is outcome
+            assert summarizer.read == ["My knee hurts when I squat.", "Rest it."]
+            assert summarizer.earlier == ConversationSummary()
+            assert recall.summaries[KEY].narrative == "They rest."
+            assert (await store.load_summary(KEY)).narrative == "They rest."
+        assert summarizer.calls == 2
 
     async def test_a_title_that_does_not_fit_is_not_stored(
         self, store: SeedableStore, post_turn: PostTurn, summarizer: SummarizerDouble

@@ -297,6 +297,30 @@ class QuotaContract(StoreContract):
                 await talk.delete(run.key)
             assert (await talk.use(limits)).tokens == 10 * (number + 1)
 
+    async def test_the_tokens_of_a_run_count_although_its_place_was_taken(self, talk: Talk) -> None:
+        """Its lease was over, but it went on; and they count once, also when its conversation goes on."""
+        limits = QuotaLimits(concurrent_runs=1, tokens_per_day=1_000_000)
+        await (await talk.begin("a", limits)).finish(tokens=7)
+        late = await talk.begin("a", limits)
+        for name, at in (("b", AT + LEASE_MS), ("c", AT + 2 * LEASE_MS)):
+            await (await talk.begin(name, limits, at=at)).finish(tokens=10)
+        assert (await talk.use(limits)).tokens == 27
+        await late.finish(tokens=100)
+        assert (await talk.use(limits)).tokens == 127
+        for name in "abca":
+            await (await talk.begin(name, limits)).finish(tokens=1)
+        assert await talk.use(limits) == QuotaUse(limits=limits, at=AT, turns=8, tokens=131)
+
+    async def test_a_run_that_goes_on_after_its_place_was_taken_holds_one_again(self, talk: Talk) -> None:
+        """It was given up for dead, and renews its lease: no further run begins until there is room."""
+        late = await talk.begin("a", RUNS)
+        await talk.begin("b", RUNS, at=AT + LEASE_MS)
+        await talk.begin("c", RUNS, at=AT + LEASE_MS)
+        renewed = msgspec.structs.replace(said(1), leased_until=AT + 10 * LEASE_MS)
+        assert await talk.store.append(late.key, late.run_id, renewed) is None
+        await talk.begin("d", RUNS, at=AT + 3 * LEASE_MS)
+        await refusal_of(talk, RUNS, at=AT + 3 * LEASE_MS)
+
     async def test_what_a_run_has_spent_is_counted_once(self, talk: Talk) -> None:
         """The end of a run may be written again when its response was lost."""
         run = await talk.begin("a", TOKENS)

@@ -222,6 +222,21 @@ class RunQueueContract(StoreContract):
         assert [each.id for each in await store.load_messages(KEY)][-2:] == [behind.id, reply.id]
         assert (await store.get_conversation(KEY)).total_messages == 4
 
+    async def test_a_message_comes_behind_the_reply_of_a_run_that_has_just_begun(
+        self, store: SeedableStore
+    ) -> None:
+        """Its sender has seen that run in the queue, and knows nothing of the reply's place."""
+        await begin(store, user_message(1))
+        assert await store.save_waiting_message(KEY, sent(7, "message 7", client_id="c-7"), RUN) is not None
+        run = (await enqueue(store, 7)).run
+        await store.finish_run(KEY, RUN, ended(1), None)
+        begun = await begun_queued(store, run.run_id)
+        await enqueue(store, 8, behind=run.run_id)
+        assert await store.save_waiting_message(KEY, sent(9, "waiting"), run.run_id) is not None
+        await finish(store, run.run_id, begun)
+        contents = [message.content for message in await store.load_messages(KEY)]
+        assert contents == ["How was it?", "message 7", "Well done.", "message 8", "waiting"]
+
     async def test_a_message_is_queued_once(self, store: SeedableStore) -> None:
         """Its id and its idempotency key both deduplicate it; its first run stays its run."""
         answered = user_message(1, "answered", client_id="c-1")

@@ -1,10 +1,11 @@
-"""`make serve` in a fresh clone."""
+"""A fresh clone: what it contains, and `make serve` in it."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,8 +15,6 @@ from support.patience import PATIENCE_S
 from support.places import ROOT
 from support.serving import create_conversation, running, stored_messages
 
-#: Time to create a virtual environment and install every pinned dependency.
-
 pytestmark = [
     pytest.mark.peer,  # the Makefile chooses its own Python
     pytest.mark.skipif(shutil.which("make") is None, reason="needs make"),
@@ -24,19 +23,31 @@ pytestmark = [
 ]
 
 
-def _copy_tracked_files(target: Path) -> None:
-    """Copy what a clone of the current state would contain."""
+#: The endings of what is built or downloaded.
+BUILT = {".whl", ".gz", ".tgz", ".zip", ".jar", ".so", ".pyc", ".log"}
+
+
+def _tracked_files() -> Iterator[str]:
+    """The names of the files that a clone of the current state would contain."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         check=True,
         capture_output=True,
     ).stdout
-    for name in filter(None, os.fsdecode(listed).split("\0")):
-        source = ROOT / name
-        if source.is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target / name)
+    return (name for name in os.fsdecode(listed).split("\0") if name and (ROOT / name).is_file())
+
+
+def _copy_tracked_files(target: Path) -> None:
+    """Copy what a clone of the current state would contain."""
+    for name in _tracked_files():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target / name)
+
+
+def test_a_clone_contains_nothing_that_is_built_or_downloaded() -> None:
+    """Packages and archives belong in `dist/` and `.cache/`, which are ignored."""
+    assert [name for name in _tracked_files() if Path(name).suffix in BUILT] == []
 
 
 def test_make_serve_in_a_fresh_clone_replies_and_stops_cleanly(tmp_path: Path) -> None:

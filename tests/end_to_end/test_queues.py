@@ -1,4 +1,7 @@
-"""200 simultaneous sends of 20 users under mixed policies, over real processes, some of which are killed."""
+"""200 simultaneous sends of 20 users under mixed policies, over real processes, some of which are killed.
+
+On DynamoDB Local, which makes a few hundred calls a second at best, there are fewer users.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from coachstream.conversation.errors import ErrorCode
 from coachstream.conversation.model import Conversation, Message, Role, StopReason
 from coachstream.conversation.run_queue import RunQueue
 from coachstream.conversation.runs.settings import TurnPolicy
@@ -27,27 +31,34 @@ from support.dynamodb import a_kept_table
 from support.patience import PATIENCE_S
 from support.queue_worker import Send, key_of, reply_to
 
-USERS = [f"user-{number}" for number in range(20)]
 SENDS_OF_A_USER = 10
 WORKERS = 5
-QUEUEING = USERS[:5]
-"""Users all of whose messages are queued; of the others', some are refused."""
+_REFUSED = ErrorCode.TURN_IN_PROGRESS.value
 
 pytestmark = pytest.mark.timeout(6 * PATIENCE_S)
 
 
 class Place:
-    """A store, and the arguments that let a worker open the same."""
+    """A store, and the arguments that let a worker open the same.
 
-    def __init__(self, store: SeedableStore, *arguments: str) -> None:
+    Attributes:
+        users: the users; all messages of the first quarter are queued, of the others' some are refused.
+    """
+
+    def __init__(self, store: SeedableStore, *arguments: str, users: int) -> None:
         self.store = store
         self.arguments = arguments
+        self.users = [f"user-{number}" for number in range(users)]
+
+    @property
+    def queueing(self) -> list[str]:
+        return self.users[: len(self.users) // 4]
 
 
 @pytest.fixture
 async def on_sqlite(tmp_path: Path) -> AsyncIterator[Place]:
     store = SqliteStore(tmp_path / "data.db")
-    yield Place(store, str(tmp_path / "data.db"))
+    yield Place(store, str(tmp_path / "data.db"), users=20)
     await store.aclose()
 
 
@@ -55,27 +66,27 @@ async def on_sqlite(tmp_path: Path) -> AsyncIterator[Place]:
 async def on_dynamodb(dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[Place]:  # noqa: ARG001
     name = f"coachstream-{uuid.uuid4().hex}"
     async with a_kept_table(dynamodb_local_url, name) as (table, _):
-        yield Place(table.store(), dynamodb_local_url, name)
+        yield Place(table.store(), dynamodb_local_url, name, users=4)
 
 
-async def prepare(store: SeedableStore) -> None:
+async def prepare(place: Place) -> None:
     """A conversation for each user."""
     now = datetime.now(UTC)
-    for user in USERS:
-        await store.put_coach(user, "coach-1", {"coach_name": "Mara"})
-        await store.create_conversation(Conversation(key_of(user), "Legs", now, now))
+    for user in place.users:
+        await place.store.put_coach(user, "coach-1", {"coach_name": "Mara"})
+        await place.store.create_conversation(Conversation(key_of(user), "Legs", now, now))
 
 
-def all_sends(random: Random) -> list[Send]:
+def all_sends(place: Place, random: Random) -> list[Send]:
     """The messages of all users, shuffled."""
     sends = [
         Send(
             user,
             f"{user}-{number}",
-            TurnPolicy.ENQUEUE if user in QUEUEING else random.choice(list(TurnPolicy)),
-            SENDS_OF_A_USER if user in QUEUEING else 3,
+            TurnPolicy.ENQUEUE if user in place.queueing else random.choice(list(TurnPolicy)),
+            SENDS_OF_A_USER if user in place.queueing else 3,
         )
-        for user in USERS
+        for user in place.users
         for number in range(SENDS_OF_A_USER)
     ]
     random.shuffle(sends)
@@ -122,7 +133,7 @@ def check_conversation(messages: Sequence[Message], sends: Sequence[Send]) -> No
 
 async def check(place: Place, sends: Sequence[Send]) -> None:
     """Nothing is lost, nothing doubled, nothing left in a queue."""
-    for user in USERS:
+    for user in place.users:
         assert await place.store.read_queue(key_of(user)) == RunQueue()
         check_conversation(
             await place.store.load_messages(key_of(user)), [each for each in sends if each.user == user]
@@ -131,27 +142,33 @@ async def check(place: Place, sends: Sequence[Send]) -> None:
 
 async def send_all(place: Place) -> None:
     """All at once, over several processes that stay alive."""
-    await prepare(place.store)
-    sends = all_sends(Random(16))  # noqa: S311 (no secret)
+    await prepare(place)
+    sends = all_sends(place, Random(16))  # noqa: S311 (no secret)
     workers = [await start(place, sends[n::WORKERS], lease_s=15) for n in range(WORKERS)]
     lines = [line for printed in await asyncio.gather(*map(printed_by, workers)) for line in printed]
     assert [line for line in lines if "failed" in line] == []
     assert Counter(line["reply"] for line in lines if "reply" in line) == Counter(e.text for e in sends)
     calls = Counter(line["model"] for line in lines if "model" in line)
     assert set(calls) <= {each.text for each in sends}
-    assert max(calls.values()) == 1, "a message was answered twice"
+    # Under load a store may refuse a call. The client is told so, sends again, and gets another reply.
+    failed = {line["again"] for line in lines if line.get("code", _REFUSED) != _REFUSED}
+    twice = {text for text, count in calls.items() if count > 1}
+    assert twice - failed == set(), "answered twice"
     await check(place, sends)
-    refused = {line["reply"] for line in lines if line.get("refused")}
-    assert not any(each.text in refused for each in sends if each.user in QUEUEING)
-    for user in QUEUEING:
+    refused = {line["again"] for line in lines if line.get("code") == _REFUSED}
+    queueing = [each.text for each in sends if each.user in place.queueing]
+    assert refused.isdisjoint(queueing)
+    for user in place.queueing:
+        if not failed.isdisjoint(each.text for each in sends if each.user == user):
+            continue
         messages = await place.store.load_messages(key_of(user))
         assert [m.metadata.reply_to for m in messages[1::2]] == [m.id for m in messages[::2]]
 
 
 async def send_and_kill(place: Place) -> None:
     """Two processes are killed while they write and wait; their clients send again, from another one."""
-    await prepare(place.store)
-    sends = all_sends(Random(17))  # noqa: S311 (no secret)
+    await prepare(place)
+    sends = all_sends(place, Random(17))  # noqa: S311 (no secret)
     workers = [await start(place, sends[n::WORKERS], lease_s=2) for n in range(WORKERS)]
     for doomed in workers[:2]:
         assert doomed.stdout is not None

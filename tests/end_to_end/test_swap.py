@@ -18,6 +18,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 import httpx
+import msgspec
 import pytest
 
 from coachstream.conversation.errors import InvalidTokenFormat
@@ -26,7 +27,7 @@ from coachstream.functions.coach_conversations.handler import handler_for as con
 from coachstream.functions.send_coach_conversation_message.handler import handler_for as send_handler
 from coachstream.functions.stream_coach_conversation.handler import handler_for as stream_handler
 from coachstream.services import Services
-from coachstream.settings import Settings
+from coachstream.settings import Settings, TurnPolicy
 from coachstream.storage.dynamodb.attribute_values import from_item, to_item
 from coachstream.web.sse import SseReader
 from lambda_streaming import to_asgi
@@ -684,9 +685,12 @@ async def test_a_flagged_reply_is_kept_with_a_warning(
 
 @FRONT_ENDS
 async def test_a_message_during_a_reply_is_stored_and_can_be_sent_again(
-    swap: Swap, front_end: type[FirstFrontEnd]
+    swap: Swap, front_end: type[FirstFrontEnd], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The user reads an error, but nothing is lost or doubled, and the order is the conversation's."""
+    """By policy: the user reads an error, but nothing is lost or doubled, and the order is kept."""
+    rejecting = msgspec.structs.replace(swap.services.turn_settings.runs, policy=TurnPolicy.REJECT)
+    settings = msgspec.structs.replace(swap.services.turn_settings, runs=rejecting)
+    monkeypatch.setattr(swap.services, "turn_settings", settings)
     gate = asyncio.Event()
     swap.bedrock.answers.append(Reply([opening(), *text("One."), Until(gate), *closing()]))
     first = asyncio.create_task(swap.say("First", front_end))
@@ -706,13 +710,37 @@ async def test_a_message_during_a_reply_is_stored_and_can_be_sent_again(
     assert item["attributes"]["metadata"]["totalMessages"] == 4
 
 
+async def test_a_front_end_that_knows_of_no_queue_gets_its_reply_in_turn(swap: Swap) -> None:
+    """It skips the event, and its stream stays open until the reply."""
+    gate = asyncio.Event()
+    swap.bedrock.answers += [Reply([opening(), *text("One."), Until(gate), *closing()]), reply("Two.")]
+    first = asyncio.create_task(swap.say("First", LaterFrontEnd))
+    await swap.bedrock.request()
+    second = asyncio.create_task(swap.say("Second", LaterFrontEnd))
+    async with asyncio.timeout(PATIENCE_S):
+        while not (await swap.services.store.read_queue(swap.key)).queued:  # noqa: ASYNC110 (a store's content)
+            await asyncio.sleep(0.01)
+    gate.set()
+    assert (await first).text == "One."
+    bubble = await second
+    assert (bubble.text, bubble.failure) == ("Two.", None)
+    assert "queued" in bubble.unknown
+    contents = [message["content"] for message in await swap.listed()]
+    assert contents == ["First", "One.", "Second", "Two."]
+
+
 async def test_a_message_during_a_reply_says_that_it_is_stored(swap: Swap) -> None:
-    """Both routes name the run and the stored message; the same key begins its reply later."""
+    """By policy: both routes name the run and the stored message; the same key begins its reply later."""
     gate = asyncio.Event()
     swap.bedrock.answers.append(Reply([opening(), *text("One."), Until(gate), *closing()]))
     first = asyncio.create_task(swap.say("First"))
     await swap.bedrock.request()
-    body = {"userResponse": "Second", "messageTimestamp": SENT_AT, "clientMessageId": "c-2"}
+    body = {
+        "userResponse": "Second",
+        "messageTimestamp": SENT_AT,
+        "clientMessageId": "c-2",
+        "policy": "reject",
+    }
     for _ in range(2):
         response = await swap.stream.post(f"{swap.path}/stream", json=body)
         *_, error = _events_in(response)

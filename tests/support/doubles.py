@@ -340,7 +340,11 @@ class RememberedConversations:
 
     def _newest_time(self, key: ConversationKey) -> int:
         times = [time_in(message.id) or 0 for message in self._all(key)]
-        return max([0, *times, *(run.at for run in self._queues[key])])
+        times += [run.at for run in self._queues[key]]
+        unfinished = self._unfinished.get(key)
+        if unfinished is not None:
+            times.append(opened_at(self._logs[key, unfinished][0]))
+        return max([0, *times])
 
     def _save_waiting(self, key: ConversationKey, message: Message) -> Message:
         newest = first_message_id(moment_of(self._newest_time(key)))
@@ -357,30 +361,9 @@ class RememberedConversations:
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
         self._begin()
         self._find(key)
-        unfinished = self._unfinished.get(key)
-        tried = self._tries[key].get(request.client_message_id)
-        stored: Message | None = None
-        if tried is not None:
-            if tried[0] != request:
-                raise IdempotencyMismatch
-            stored = self._message(key, tried[2])
-            if stored is not None and user_message is not None:
-                require_same_text(stored, user_message)
-        elif any(m.metadata.client_message_id == request.client_message_id for m in self._all(key)):
-            raise IdempotencyMismatch
-        if unfinished is not None:
-            return ConversationBusy(unfinished, stored if tried and tried[1] == unfinished else None)
-        if tried is not None and stored is not None:
-            log = self._logs[key, tried[1]]
-            ending = log[max(log)].content if log else None
-            found = [each for each in self.messages[key][-1:] if each.metadata.run_id == tried[1]]
-            reply = found[0] if found else None
-            if isinstance(ending, Finished):
-                reply = self._message(key, ending.reply_id)
-            if reply is not None:
-                return AlreadyAnswered(stored, reply)
-            if not isinstance(ending, Broken):
-                raise NotTheLastExchange
+        stored = self._earlier_try(key, request, user_message)
+        if isinstance(stored, AlreadyAnswered | ConversationBusy):
+            return stored
         queue = self._queue(key)
         if queue.first_run_id is not None:
             return ConversationBusy(queue.first_run_id, None, queue.queued)
@@ -411,6 +394,35 @@ class RememberedConversations:
         self._unfinished[key] = run_id
         self._logs[key, run_id] = {each.number: each for each in (first, *continuing(first, said))}
         return RunBegun(message, False, opened_at(first), another, said)
+
+    def _earlier_try(
+        self, key: ConversationKey, request: TryRequest, user_message: Message | None
+    ) -> Message | AlreadyAnswered | ConversationBusy | None:
+        unfinished = self._unfinished.get(key)
+        tried = self._tries[key].get(request.client_message_id)
+        stored: Message | None = None
+        if tried is not None:
+            if tried[0] != request:
+                raise IdempotencyMismatch
+            stored = self._message(key, tried[2])
+            if stored is not None and user_message is not None:
+                require_same_text(stored, user_message)
+        elif any(m.metadata.client_message_id == request.client_message_id for m in self._all(key)):
+            raise IdempotencyMismatch
+        if unfinished is not None:
+            return ConversationBusy(unfinished, stored if tried and tried[1] == unfinished else None)
+        if tried is not None and stored is not None:
+            log = self._logs[key, tried[1]]
+            ending = log[max(log)].content if log else None
+            found = [each for each in self.messages[key][-1:] if each.metadata.run_id == tried[1]]
+            reply = found[0] if found else None
+            if isinstance(ending, Finished):
+                reply = self._message(key, ending.reply_id)
+            if reply is not None:
+                return AlreadyAnswered(stored, reply)
+            if not isinstance(ending, Broken):
+                raise NotTheLastExchange
+        return stored
 
     def _finish_try(self, key: ConversationKey, another: AnotherTry, reply: Message) -> None:
         leaving = {*another.older_ids, another.continued_id}
@@ -553,14 +565,15 @@ class RememberedConversations:
 
     async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
         self._begin()
-        self.messages[key] = [
-            msgspec.structs.replace(
-                message, metadata=msgspec.structs.replace(message.metadata, is_handed_off=True)
-            )
-            if message.id == message_id
-            else message
-            for message in self.messages.get(key, [])
-        ]
+        for messages in (self.messages, self._pending):
+            messages[key] = [
+                msgspec.structs.replace(
+                    message, metadata=msgspec.structs.replace(message.metadata, is_handed_off=True)
+                )
+                if message.id == message_id
+                else message
+                for message in messages.get(key, [])
+            ]
 
     async def find_recent_message(
         self, key: ConversationKey, text: str, *, since: datetime

@@ -19,6 +19,7 @@ class Fault(StrEnum):
     ERROR = "error"  # HTTP 500
     THROTTLED = "throttled"  # the service's response to too many requests
     GARBAGE = "garbage"  # 200, and meaningless bytes
+    LOST = "lost"  # the server executes the request, and its response never arrives
 
 
 HttpResponse = tuple[int, Mapping[str, str], bytes]
@@ -57,6 +58,8 @@ class FaultyProxy:
             self.sees(request.target.decode(), headers, body)
             if self.fault is not None and self.applies_to(request.target.decode(), headers, body):
                 self.met += 1
+                if self.fault is Fault.LOST:
+                    await self._pass_on(request, body, None)
                 await self._misbehave(self.fault, reader, writer)
             else:
                 await self._pass_on(request, body, writer)
@@ -71,7 +74,7 @@ class FaultyProxy:
         self, fault: Fault, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         match fault:
-            case Fault.REFUSED:
+            case Fault.REFUSED | Fault.LOST:
                 writer.transport.abort()
             case Fault.SLOW:
                 await reader.read()  # until the client gives up
@@ -84,7 +87,8 @@ class FaultyProxy:
                     writer, (200, {"content-type": "application/json"}, b"\x00\xff<not json at all")
                 )
 
-    async def _pass_on(self, request: h11.Request, body: bytes, writer: asyncio.StreamWriter) -> None:
+    async def _pass_on(self, request: h11.Request, body: bytes, writer: asyncio.StreamWriter | None) -> None:
+        """Forward a request, and its response if there is a writer."""
         upstream_reader, upstream = await asyncio.open_connection("127.0.0.1", self._port)
         try:
             kept = [
@@ -97,8 +101,9 @@ class FaultyProxy:
             head += b"".join(name + b": " + value + b"\r\n" for name, value in kept)
             upstream.write(head + b"\r\n" + body)
             while data := await upstream_reader.read(65536):
-                writer.write(data)
-                await writer.drain()
+                if writer is not None:
+                    writer.write(data)
+                    await writer.drain()
         finally:
             upstream.close()
 

@@ -1,7 +1,8 @@
 """A process that sends many messages at once: `python -m support.queue_worker STORE LEASE_S`, sends on stdin.
 
-STORE is the file of an SQLite store, or `URL TABLE` of DynamoDB. A send is a line of JSON (`Send`). The process prints a line of JSON for each call of its model (`model`) and for each send that has
-its reply (`reply`, and how often it was `refused`). A message that is refused is sent again, as its client
+STORE is the file of an SQLite store, or `URL TABLE` of DynamoDB. A send is a line of JSON (`Send`). The
+process prints a line of JSON for each call of its model (`model`) and for each send that has its reply
+(`reply`, and how often it was `refused`). A message that is refused is sent again (`again`), as its client
 would, until it has a reply.
 """
 
@@ -17,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from coachstream.conversation.errors import ErrorCode
-from coachstream.conversation.events import Completed, Event, Failed, Reconnect
+from coachstream.conversation.events import Completed, Event, Failed
 from coachstream.conversation.model import ConversationKey, StopReason
 from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt.prompt import Prompt
@@ -124,7 +125,9 @@ async def send(store: SeedableStore, message: Send, lease_s: float) -> None:
         if isinstance(last, Failed) and last.code not in RETRIED:
             say(failed=message.text, code=last.code.value)
             return
-        refused += not isinstance(last, Reconnect)
+        if isinstance(last, Failed):
+            refused += 1
+            say(again=message.text, code=last.code.value)
         await asyncio.sleep(AGAIN_AFTER_S)
 
 

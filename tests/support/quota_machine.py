@@ -1,4 +1,4 @@
-"""Quotas under any order of messages, retries, stops, deletions, deaths, clocks and pauses, against a model.
+"""Quotas under any order of messages, tries, stops, deletions, deaths, clocks and pauses, against a model.
 
 The model knows of each run what the processes requested and what they learned. Where a process died during a
 call, it does not know the outcome, so it has two bounds:
@@ -24,16 +24,19 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from coachstream.conversation.another_try import AnotherTry
+from coachstream.conversation.another_try import AnotherTry, TryKind, TryRequest
 from coachstream.conversation.errors import (
+    CannotContinue,
     ConversationNotFound,
     ErrorCode,
+    IdempotencyMismatch,
+    NotTheLastExchange,
     QuotaExceeded,
     RunNotFound,
 )
 from coachstream.conversation.events import Failed
 from coachstream.conversation.ids import milliseconds_of
-from coachstream.conversation.model import Conversation, ConversationKey, Message, Usage
+from coachstream.conversation.model import Conversation, ConversationKey, Message, Role, Usage
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.quotas import (
     UNLIMITED,
@@ -44,7 +47,7 @@ from coachstream.conversation.quotas import (
     day_of,
     minute_of,
 )
-from coachstream.conversation.run_log import LogEntry, Opened
+from coachstream.conversation.run_log import LogEntry, Opened, ending_of
 from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.request import TurnRequest
 from coachstream.conversation.turn.turn import run_opener, run_turn
@@ -93,6 +96,8 @@ EXPECTED = {
     ErrorCode.TURN_IN_PROGRESS,
     ErrorCode.TURN_INTERRUPTED,
     ErrorCode.CONVERSATION_NOT_FOUND,
+    ErrorCode.NOT_THE_LAST_EXCHANGE,
+    ErrorCode.CANNOT_CONTINUE,
     ErrorCode.DEADLINE_EXCEEDED,
 }
 
@@ -202,8 +207,21 @@ class QuotaProcess(Process):
         opened: LogEntry,
         quotas: QuotaLimits = UNLIMITED,
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        begin = super().begin_run
+        return await self._begun(key, of_run, opened, begin(key, user_message, of_run, opened, quotas))
+
+    async def begin_try(
+        self,
+        key: ConversationKey,
+        request: TryRequest,
+        user_message: Message | None,
+        of_run: str,
+        opened: LogEntry,
+        quotas: QuotaLimits = UNLIMITED,
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        begin = super().begin_try
         return await self._begun(
-            key, of_run, opened, super().begin_run(key, user_message, of_run, opened, quotas)
+            key, of_run, opened, begin(key, request, user_message, of_run, opened, quotas)
         )
 
     async def begin_queued(
@@ -225,7 +243,7 @@ class QuotaProcess(Process):
             run.has_begun = False
             self._ledger.check_refused(run, error, held)
             raise
-        except ConversationNotFound:
+        except (ConversationNotFound, NotTheLastExchange, CannotContinue, IdempotencyMismatch):
             run.has_begun = False
             raise
         run.has_begun = isinstance(result, RunBegun)
@@ -250,12 +268,16 @@ class QuotaProcess(Process):
         another_try: AnotherTry | None = None,
     ) -> LogEntry | None:
         run = self._ledger.runs[of_run]
+        had_ended = run.has_ended
         if run.has_ended is False:
             run.has_ended = None
         if spent is not None and run.is_spent is False:
             run.spent, run.is_spent = spent, None
         there = await super().finish_run(key, of_run, ended, reply, spent, another_try)
-        run.has_ended = True
+        if there is None or ending_of(there) is not None:
+            run.has_ended = True
+        elif run.has_ended is None:
+            run.has_ended = had_ended  # a stop request has the number, and the run goes on
         if spent is not None and there is None:
             run.spent, run.is_spent = spent, True
         return there
@@ -332,10 +354,18 @@ class QuotaMachine(RuleBasedStateMachine):
             random_below=self.random.randrange,
         )
 
-    def _start(self, key: ConversationKey, text: str, off_s: float) -> Client:
-        client = Client(key, text, f"c-{text}", self.process(off_s))
+    def _start(
+        self, key: ConversationKey, text: str, off_s: float, another_try: TryRequest | None = None
+    ) -> Client:
+        name = f"c-{text}" if another_try is None else another_try.client_message_id
+        client = Client(key, text, name, self.process(off_s), another_try=another_try)
         request = TurnRequest(
-            key, text, self.loop.time() + TURN_S, client_message_id=client.name, streamed=True
+            key,
+            text,
+            self.loop.time() + TURN_S,
+            client_message_id=client.name,
+            streamed=True,
+            another_try=another_try,
         )
         events = events_of(run_turn, request, self.parts(client.process), self.settings)
 
@@ -367,6 +397,26 @@ class QuotaMachine(RuleBasedStateMachine):
         for _ in range(WORDS):
             self.model.allowed.release()
         self.settle(1_000)
+
+    @rule(
+        which=st.integers(0, CONVERSATIONS),
+        kind=st.sampled_from([TryKind.REGENERATE, TryKind.REPLACE]),
+        off_s=OFF_S,
+        is_whole=st.booleans(),
+        calls=CALLS,
+    )
+    def try_again(self, which: int, kind: TryKind, off_s: float, is_whole: bool, calls: int) -> None:
+        """Try the last exchange of a conversation again, which takes a turn and tokens like any other run."""
+        messages = self.look(partial(self.store.load_messages, self.keys[which]))
+        named = [m for m in messages if (m.role is Role.USER) == (kind is TryKind.REPLACE)]
+        if not named:
+            return
+        self.names += 1
+        request = TryRequest(kind, named[-1].id, f"again-{self.names}")
+        self._start(self.keys[which], f"e{self.names}", off_s, request)
+        for _ in range(WORDS if is_whole else 0):
+            self.model.allowed.release()
+        self.settle(1_000 if is_whole else calls)
 
     @rule(which=st.integers(0, 99), calls=CALLS)
     def kill(self, which: int, calls: int) -> None:
@@ -416,7 +466,7 @@ class QuotaMachine(RuleBasedStateMachine):
         """As far as the outcomes of all calls are known."""
         if not hasattr(self, "keys"):
             return
-        assert self.ledger.wrongs == []
+        assert self.ledger.wrongs == [], self.ledger.wrongs
         at = milliseconds_of(WrongClock(self.loop, 0).now())
         for user in USERS:
             self.ledger.check_tokens(user, day_of(at))
@@ -432,7 +482,7 @@ class QuotaMachine(RuleBasedStateMachine):
                 for known in ((True,), (True, None))
             )
             assert certain <= use.turns <= possible
-        assert self.ledger.wrongs == []
+        assert self.ledger.wrongs == [], self.ledger.wrongs
         for client in self.clients:
             assert not isinstance(client.ending, Failed) or client.ending.code in EXPECTED, client.ending
 

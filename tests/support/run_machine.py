@@ -2,8 +2,8 @@
 
 The machine sends and retries messages under every policy, tries the last exchange again, chooses versions,
 reads replies, disconnects and reconnects, stops runs, withdraws queued ones, deletes conversations, kills
-lease holders and whoever waits in a queue, and lets leases expire. A dead process is one whose store no longer
-executes its calls.
+lease holders and whoever waits in a queue, and lets leases expire. A dead process is one whose store no
+longer executes its calls.
 
 Each process has its own wall clock, which is wrong and jumps. The monotonic time advances only when no call
 of the store is in progress or requested, so a live lease holder renews its lease in time, and a save takes no
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -53,8 +53,7 @@ from coachstream.conversation.ports import (
 from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.conversation.quotas import UNLIMITED, QuotaLimits, Spent
 from coachstream.conversation.run_log import Claimed, LogEntry, Opened, is_tombstone
-from coachstream.conversation.run_queue import RunQueue
-from coachstream.conversation.runs.opener import StopResult
+from coachstream.conversation.run_queue import RunQueue, StopResult
 from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
 from coachstream.conversation.runs.watcher import RunWatcher
 from coachstream.conversation.turn.dependencies import TurnDependencies
@@ -421,7 +420,7 @@ class RunMachine(RuleBasedStateMachine):
         self.calls = self.loop.calls
         self.clients: list[Client] = []
         self.tries: list[tuple[TryRequest, str]] = []
-        self.seen: set[str] = set()
+        self.seen: dict[str, str | None] = {}  # the ids of messages, with their idempotency keys
         self.deleted: list[ConversationKey] = []
         self.acceptance = Acceptance()
         self.store = self.look(self.open_store)
@@ -520,7 +519,7 @@ class RunMachine(RuleBasedStateMachine):
             self.finish()
         messages = self._messages()
         named = [m for m in messages if (m.role is Role.USER) == (kind is TryKind.REPLACE)]
-        if which >= 8 and self.tries:  # noqa: PLR2004
+        if which >= 8 and self.tries:
             request, text = self.tries[which % len(self.tries)]
         elif named:
             message = named[-1] if which else named[0]
@@ -731,8 +730,11 @@ class RunMachine(RuleBasedStateMachine):
         here = {message.id for message in line}
         older = self._older()
         assert not here & older.keys()
-        assert self.seen <= here | older.keys(), "lost"
-        self.seen |= {m.id for m in line if m.metadata.stop_reason is not StopReason.INTERRUPTED}
+        gone = self.seen.keys() - here - older.keys()
+        assert {(self.key, self.seen[each]) for each in gone} <= self.acceptance.withdrawn, "lost"
+        for each in line:
+            if each.metadata.stop_reason is not StopReason.INTERRUPTED:
+                self.seen[each.id] = each.metadata.client_message_id
         conversation = self.look(partial(self.store.get_conversation, self.key))
         assert conversation.total_messages == len(line)
         last = last_exchange(line)
@@ -752,7 +754,9 @@ class RunMachine(RuleBasedStateMachine):
                 name = record.id.split("#")
                 if record.kind == "coachVersion" and name[1] == self.key.conversation_id:
                     data = record.data
-                    found[name[2]] = str(data.get("content", data.get("attributes", {}).get("content")))
+                    attributes = data.get("attributes", data)
+                    assert isinstance(attributes, Mapping)
+                    found[name[2]] = str(attributes["content"])
             after = page.next
             if after is None:
                 return found

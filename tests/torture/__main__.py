@@ -2,7 +2,9 @@
 
 Clients talk to real servers while processes are killed and stopped, connections cut, stores throttled, locked
 and broken, and servers interrupted. Afterwards every message must be stored once, with one reply, and with
-the text that its reader saw. The seed decides which faults come and when; the machine decides what they hit.
+the text that its reader saw. Other processes use the stores directly, and their histories must be
+linearizable (`support.histories`). The seed decides which faults come and when; the machine decides what they
+hit.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from functools import partial
 from pathlib import Path
 
 from support.dynamodb import dynamodb_local, missing_for_dynamodb_local
+from support.histories import missing_for_checker
+from torture.histories import run_histories
 from torture.interrupts import SIGNALS, run_interrupts
 from torture.system import NO_SERVICE, run_system
 from torture.tally import Tally, table
@@ -36,6 +40,8 @@ def main() -> int:
     missing = None if options.without_dynamodb else missing_for_dynamodb_local()
     if missing is not None:
         sys.exit(f"The campaign {missing}; --without-dynamodb leaves that part out.")
+    if options.histories and (missing := missing_for_checker()):
+        sys.exit(f"The campaign {missing}; --histories 0 leaves that part out.")
     began, tallies = time.monotonic(), []
     print(f"Seed {options.seed}. See the details of each part as it ends.", flush=True)  # noqa: T201
     for tally in _parts(options):
@@ -57,9 +63,13 @@ def _parts(options: argparse.Namespace) -> Iterator[Tally]:
         faults=options.faults,
     )
     yield asyncio.run(system())
-    if not options.without_dynamodb:
+    histories = partial(run_histories, seed=options.seed, count=options.histories)
+    if options.without_dynamodb:
+        yield from histories(dynamodb=None)
+    else:
         os.environ.update(NO_SERVICE)
         with tempfile.TemporaryDirectory() as folder, dynamodb_local(Path(folder) / "log") as address:
+            yield from histories(dynamodb=address)
             yield asyncio.run(system(dynamodb=address))
     for in_process in (True, False):
         yield asyncio.run(run_interrupts(seed=options.seed, count=options.interrupts, in_process=in_process))
@@ -71,6 +81,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--messages", type=int, default=50, help="on each store (%(default)s)")
     parser.add_argument("--faults", type=int, default=50, help="on each store (%(default)s)")
     parser.add_argument("--interrupts", type=int, default=25, help="in each mode (%(default)s)")
+    parser.add_argument("--histories", type=int, default=20, help="on each store, in each way (%(default)s)")
     parser.add_argument("--without-dynamodb", action="store_true", help="leave DynamoDB Local out")
     parser.add_argument(
         "--minutes", type=float, default=15.0, help="after which no further part begins (%(default)g)"

@@ -13,6 +13,7 @@ HEADINGS = (
     "lost",
     "duplicated",
     "texts that differ",
+    "not linearizable",
     "model calls per run",
     "abnormal exits",
 )
@@ -26,7 +27,8 @@ class Tally:
         name: the name of the campaign.
         messages: the messages sent, each retried until it had its reply.
         faults: the injected faults, by kind.
-        problems: one sentence for each violation, by kind: `lost`, `duplicated`, `differs`, `abnormal`.
+        problems: an explanation of each violation, by kind: `lost`, `duplicated`, `differs`, `order`,
+            `abnormal`.
         model_calls: the model calls of all runs; None where the model does not count them.
     """
 
@@ -34,7 +36,7 @@ class Tally:
     messages: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     problems: dict[str, list[str]] = field(
-        default_factory=lambda: {"lost": [], "duplicated": [], "differs": [], "abnormal": []}
+        default_factory=lambda: {"lost": [], "duplicated": [], "differs": [], "order": [], "abnormal": []}
     )
     model_calls: int | None = None
 
@@ -50,7 +52,7 @@ class Tally:
     def row(self) -> tuple[str, ...]:
         """The campaign's row in the table."""
         calls = "-" if self.model_calls is None else f"{self.model_calls / max(1, self.messages):.2f}"
-        counted = (len(self.problems[kind]) for kind in ("lost", "duplicated", "differs"))
+        counted = (len(self.problems[kind]) for kind in ("lost", "duplicated", "differs", "order"))
         return (
             self.name,
             str(self.messages),

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from support.histories import missing_for_checker
 from support.patience import PATIENCE_S
 from torture.clients import Client, Progress, Shown
 from torture.model import name_of, question, reply_to
@@ -17,7 +18,8 @@ from torture.tally import Tally, table
 @pytest.mark.timeout(3 * PATIENCE_S)
 def test_a_small_campaign_loses_doubles_and_changes_nothing() -> None:
     """It runs every part but DynamoDB's, with a few faults."""
-    small = ("--seed", "11", "--messages", "2", "--faults", "4", "--interrupts", "1", "--without-dynamodb")
+    small = ["--seed", "11", "--messages", "2", "--faults", "4", "--interrupts", "1", "--without-dynamodb"]
+    small += ["--histories", "0" if missing_for_checker() else "1"]
     ended = subprocess.run(
         [sys.executable, "-m", "torture", *small],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},

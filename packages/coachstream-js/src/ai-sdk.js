@@ -15,6 +15,13 @@
  * @property {string} key The idempotency key under which it has it.
  * @property {string} text
  * @property {boolean} isAnswered Whether it has a reply.
+ *
+ * @typedef {object} Outgoing A message that is being sent, or tried again.
+ * @property {string} id
+ * @property {string} text
+ * @property {string} key
+ * @property {boolean} isNew Whether the service has it as soon as there is a run.
+ * @property {{key: string, begin: () => Reply}|null} edit What to do if the service has another text of it.
  */
 import { CoachStreamError, join, newClientMessageId, ServiceError, start } from "./coachstream.js";
 
@@ -75,9 +82,8 @@ export class CoachStreamTransport {
     const isEdited = known !== undefined && known.text !== message;
     const wantsAnother = trigger === "regenerate-message" && (known?.isAnswered ?? true);
     const isSame = !isEdited && !wantsAnother;
-    const reply = isEdited
-      ? edit()
-      : start({ ...options, ...(isSame ? { message, clientMessageId: key } : { regenerate: key, clientMessageId: attempt }) });
+    const request = isSame ? { message, clientMessageId: key } : { regenerate: key, clientMessageId: attempt };
+    const reply = isEdited ? edit() : start({ ...options, ...request });
     const reading = { reply, controller };
     this.#readings.set(chatId, reading);
     const sent = {
@@ -129,7 +135,7 @@ export class CoachStreamTransport {
   /**
    * @param {string} chatId
    * @param {Reading} reading
-   * @param {{id: string, text: string, key: string, isNew: boolean, edit: {key: string, begin: () => Reply}|null}} [message]
+   * @param {Outgoing} [message]
    * @returns {AsyncGenerator<UIMessageChunk, void, undefined>}
    */
   async *#chunks(chatId, reading, message) {
@@ -148,7 +154,8 @@ export class CoachStreamTransport {
           return;
         } catch (error) {
           const edit = message?.edit;
-          if (!message || !edit || !(error instanceof ServiceError) || error.code !== "IDEMPOTENCY_MISMATCH") throw error;
+          const isEdited = error instanceof ServiceError && error.code === "IDEMPOTENCY_MISMATCH";
+          if (!message || !edit || !isEdited) throw error;
           message = { ...message, key: edit.key, edit: null, isNew: false };
           reading.reply = edit.begin();
         }

@@ -128,21 +128,21 @@ export class Chat {
 
   /** @type {api.Chat["regenerate"]} */
   regenerate = () => {
-    const reply = this.#lastStored("assistant");
-    return reply !== null && this.#tryAgain({ regenerate: reply.id }, 1);
+    const reply = this.#last("assistant");
+    return reply !== null && this.#tryAgain({ regenerate: reply }, 1);
   };
 
   /** @type {api.Chat["edit"]} */
   edit = (text) => {
-    const message = this.#lastStored("user");
+    const message = this.#last("user");
     if (message === null || text.trim() === "") return false;
-    return this.#tryAgain({ replaces: message.id, message: text }, this.#settled.at(-1)?.role === "user" ? 1 : 2);
+    return this.#tryAgain({ replaces: message, message: text }, this.#settled.at(-1)?.role === "user" ? 1 : 2);
   };
 
   /** @type {api.Chat["continueReply"]} */
   continueReply = () => {
-    const reply = this.#lastStored("assistant");
-    return reply !== null && this.#tryAgain({ continue: reply.id }, 1);
+    const reply = this.#last("assistant");
+    return reply !== null && this.#tryAgain({ continue: reply }, 1);
   };
 
   /** @type {api.Chat["stop"]} */
@@ -212,10 +212,19 @@ export class Chat {
     });
   }
 
-  /** @param {"user"|"assistant"} role @returns {StoredMessage|null} that of the last exchange */
-  #lastStored(role) {
-    const last = this.#turn?.isOver ? null : this.#settled.at(role === "user" && this.#settled.at(-1)?.role !== role ? -2 : -1);
-    return last?.role === role ? last.stored : null;
+  /**
+   * How the service knows the message of the last exchange. One of the user's that this page sent may be known by its
+   * idempotency key only.
+   *
+   * @param {"user"|"assistant"} role
+   */
+  #last(role) {
+    if (this.#isBusy || this.#isUnsent) return null;
+    if (this.#turn?.isOver) this.#settle();
+    const isAnswered = this.#settled.at(-1)?.role === "assistant";
+    const last = this.#settled.at(role === "user" && isAnswered ? -2 : -1);
+    if (last?.role !== role) return null;
+    return last.stored?.id ?? (role === "user" ? last.id : null);
   }
 
   /** @param {Attempt["request"]} request @param {number} count of the messages that it replaces */
@@ -394,7 +403,8 @@ export class Chat {
       this.#failed = { ...turn.attempt, replaced: [...replaced] };
       this.#putBack(turn);
       this.#turn = null;
-      if (error instanceof ServiceError && error.code === "TURN_INTERRUPTED" && turn.isStopped) return this.#show("ready");
+      const isInterrupted = error instanceof ServiceError && error.code === "TURN_INTERRUPTED";
+      if (isInterrupted && turn.isStopped) return this.#show("ready");
       this.#error = error;
       this.#isReconnecting = false;
       return this.#show("error");
@@ -689,8 +699,9 @@ function messagesOf({ outgoing, isConfirmed, runId, text, isOver, partial, attem
   const messages = [];
   const [replaced] = attempt?.replaced ?? [];
   if (attempt && replaced && "message" in attempt.request) {
+    const { message: content } = attempt.request;
     const state = runId === null ? "sending" : "sent";
-    messages.push(Object.freeze({ id: replaced.id, role: "user", content: attempt.request.message, state, stored: null }));
+    messages.push(Object.freeze({ id: replaced.id, role: "user", content, state, stored: null }));
   } else if (attempt && replaced && "continue" in attempt.request) {
     const content = text === "" ? replaced.content : text;
     messages.push(Object.freeze({ id: replaced.id, role: "assistant", content, state: "streaming", stored: null }));

@@ -71,7 +71,7 @@ export async function stop({ runId, ...options }) {
     const { status } = await jsonOf(response);
     return status === "stopping" || status === "withdrawn" ? status : "finished";
   } catch (error) {
-    options.signal?.throwIfAborted();
+    throwIfAborted(options.signal);
     if (error instanceof Interruption) throw new ConnectionLost("The reply could not be stopped.", error);
     throw error;
   }
@@ -90,7 +90,9 @@ export function chooseVersion({ messageId, versionId, ...options }) {
 /** Returns a new, unique idempotency key for a message. */
 export function newClientMessageId() {
   // `crypto.randomUUID` exists in secure contexts only; a page may be opened from a phone on the same network.
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  // React Native has no `crypto` at all. The key must be unique in its conversation; it is no secret.
+  const bytes = new Uint8Array(16).map(() => Math.random() * 256);
+  globalThis.crypto?.getRandomValues(bytes);
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
@@ -228,7 +230,7 @@ class Reply {
   /** @returns {AsyncGenerator<api.ReplyEvent, void, undefined>} */
   async *#read() {
     const { signal } = this.#options;
-    const aborted = () => this.#rouse(signal?.reason);
+    const aborted = () => this.#rouse(null);
     const online = () => this.#rouse(new Interruption("the network has changed", { isWelcome: true }));
     // A connection that a sleeping phone has lost stays silent; a live one has sent a keep-alive by then.
     const visible = () => {
@@ -255,7 +257,7 @@ class Reply {
    */
   async *#readConnection() {
     const { signal } = this.#options;
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const connection = new Connection(this.#reconnect.silenceMs);
     this.#connection = connection;
     const after = this.#lastEventId;
@@ -279,7 +281,7 @@ class Reply {
       }
       throw new Interruption("the stream ended before the reply did");
     } catch (error) {
-      signal?.throwIfAborted();
+      throwIfAborted(signal);
       const reason = connection.whyCut ?? error;
       if (!(reason instanceof Interruption)) throw reason;
       interruption = reason;
@@ -307,7 +309,8 @@ class Reply {
     const response = await connection.wait(send(this.#options, onlyReads ? "GET" : "POST", url, request));
     if (response.status === 204) return void (yield "nothing left");
     if (!response.ok) throw await connection.wait(refusal(response, { onlyReads }));
-    if (!isOfType(response, EVENT_STREAM) || !response.body) throw new UnreadableStream("The response is no event stream.");
+    if (!isOfType(response, EVENT_STREAM)) throw new UnreadableStream("The response is no event stream.");
+    if (!response.body) throw new UnreadableStream("The `fetch` does not stream; expo/fetch does.");
     yield "connected";
     const reader = response.body.getReader();
     const decoder = new EventStreamDecoder();
@@ -395,14 +398,11 @@ class Reply {
         if (event.offset < this.#text.length) yield this.#show(this.#text.slice(0, event.offset));
         return null;
       case "queued":
-        this.#progress();
-        if (typeof event.runId === "string" && Number.isInteger(event.position)) {
-          this.#isQueued = true;
-          yield { type: "queued", runId: event.runId, position: event.position };
-        }
+        this.#isQueued = true;
+        yield { type: "queued", runId: event.runId, position: event.position };
         return null;
       case "run":
-        if (this.#isQueued && typeof event.runId === "string") yield { type: "run", runId: event.runId };
+        if (this.#isQueued) yield { type: "run", runId: event.runId };
         this.#isQueued = false;
         return null;
       case "contextual":
@@ -542,20 +542,18 @@ class Connection {
   #controller = new AbortController();
   /** @type {Promise<never>} */
   #cut;
+  /** Why it was cut, if it was; React Native's signals have no reason. @type {unknown} */
+  whyCut;
 
   /** @param {number} silenceMs */
   constructor(silenceMs) {
     this.#silenceMs = silenceMs;
-    this.#cut = new Promise((_, reject) => this.signal.addEventListener("abort", () => reject(this.signal.reason)));
+    this.#cut = new Promise((_, reject) => this.signal.addEventListener("abort", () => reject(this.whyCut)));
     this.#cut.catch(() => {}); // it may be cut while nothing awaits it
   }
 
   get signal() {
     return this.#controller.signal;
-  }
-
-  get whyCut() {
-    return this.signal.reason;
   }
 
   get quietMs() {
@@ -564,6 +562,7 @@ class Connection {
 
   /** @param {unknown} reason */
   cut(reason) {
+    this.whyCut ??= reason;
     this.#controller.abort(reason);
   }
 
@@ -751,7 +750,7 @@ async function versionsFrom(options, method, [messageId, versionId]) {
     if (!response.ok) throw await refusal(response, { onlyReads: false });
     return (await jsonOf(response)).versions ?? [];
   } catch (error) {
-    options.signal?.throwIfAborted();
+    throwIfAborted(options.signal);
     if (error instanceof Interruption) throw new ConnectionLost("The versions could not be reached.", error);
     throw error;
   }
@@ -778,6 +777,11 @@ function streamUrl({ conversationUrl }, runId = null) {
   const run = runId === null ? "" : `/${encodeURIComponent(runId)}`;
   url.pathname = `${url.pathname.replace(/\/+$/, "")}/stream${run}`;
   return url;
+}
+
+/** React Native's signals have neither a method for this nor a reason. @param {AbortSignal|undefined} signal */
+function throwIfAborted(signal) {
+  if (signal?.aborted) throw signal.reason ?? Object.assign(new Error("It is no longer read."), { name: "AbortError" });
 }
 
 function deferred() {

@@ -64,6 +64,7 @@ export type Instruction =
   | { readonly type: "cut" }
   | { readonly type: "reconnect" }
   | { readonly type: "reset"; readonly offset: number }
+  | { readonly type: "queued"; readonly position: number }
   | { readonly type: "contextual"; readonly content: string; readonly stage: string }
   | { readonly type: "guardrail_warning"; readonly message: string }
   | Failure;
@@ -92,6 +93,8 @@ export function cut(): Instruction;
 export function reconnect(): Instruction;
 /** Withdraws the text from this offset on, in UTF-16 code units; all of it by default. */
 export function reset(offset?: number): Instruction;
+/** Tells the readers that the message waits for others; 1, the default, is the next. */
+export function queued(position?: number): Instruction;
 /** Tells the readers what was done besides the reply; the stage is `memory_saved` by default. */
 export function contextual(content: string, stage?: string): Instruction;
 /** Warns the readers that a guardrail flagged the message or the reply. */

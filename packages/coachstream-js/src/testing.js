@@ -36,6 +36,8 @@ export const cut = () => ({ type: "cut" });
 export const reconnect = () => ({ type: "reconnect" });
 /** @type {typeof api.reset} */
 export const reset = (offset = 0) => ({ type: "reset", offset });
+/** @type {typeof api.queued} */
+export const queued = (position = 1) => ({ type: "queued", position });
 /** @type {typeof api.contextual} */
 export const contextual = (content, stage = "memory_saved") => ({ type: "contextual", content, stage });
 /** @type {typeof api.guardrailWarning} */
@@ -515,6 +517,10 @@ class Run {
       case "reset":
         this.#text = this.#text.slice(0, step.offset);
         this.#append({ type: "reset", offset: step.offset });
+        break;
+      case "queued":
+        for (const response of this.#readers)
+          response.write(block({ type: "queued", runId: this.id, position: step.position }, `${this.id}:0`));
         break;
       case "contextual":
       case "guardrail_warning":

@@ -211,9 +211,9 @@ class Bound(NamedTuple):
 
 BOUNDS = (
     Bound("coachstream", 4_700),
-    Bound("coachstream/react", 7_700),
-    Bound("coachstream/ai-sdk", 6_000),
-    Bound("coachstream/testing", 4_200, "node"),
+    Bound("coachstream/react", 8_300),
+    Bound("coachstream/ai-sdk", 6_300),
+    Bound("coachstream/testing", 4_700, "node"),
 )
 
 MEASURE = """

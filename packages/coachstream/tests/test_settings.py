@@ -195,7 +195,7 @@ def test_a_part_that_is_not_chosen_needs_nothing_and_is_not_looked_at() -> None:
         (AT_AWS, "COACHSTREAM_MODEL_CAN_CONTINUE", "maybe", "must be true or false, not 'maybe'"),
         (AT_AWS, "COACHSTREAM_FALLBACK_MODEL_ID", "a b", "must be a model's id or ARN, not 'a b'"),
         (AT_AWS, "COACHSTREAM_FALLBACK_REGION", "us west", "must be a region, not 'us west'"),
-        (EMBEDDED, "COACHSTREAM_TURN_POLICY", "queue", "must be reject or interrupt, not 'queue'"),
+        (EMBEDDED, "COACHSTREAM_TURN_POLICY", "queue", "must be enqueue, reject or interrupt, not 'queue'"),
         (EMBEDDED, "COACHSTREAM_LEASE_S", "1", "must be a number from 1.01 to 3600, not '1'"),
         (EMBEDDED, "COACHSTREAM_REPLY_INVOCATIONS", "0", "must be a whole number from 1 to 100, not '0'"),
         (EMBEDDED, "COACHSTREAM_TICKET_KEY", "x" * 31, "is shorter than 32 characters"),

@@ -1,5 +1,5 @@
 // Prints every response of the scripted server as it is on the wire, each as a line of JSON.
-import { contextual, cut, fail, gate, guardrailWarning, reconnect, reset, startTestServer } from "coachstream/testing";
+import { contextual, cut, fail, gate, guardrailWarning, queued, reconnect, reset, startTestServer } from "coachstream/testing";
 
 const server = await startTestServer();
 const url = `${server.conversationUrl}/stream`;
@@ -13,7 +13,7 @@ const ask = async (path = "", more = {}) => {
 const say = (userResponse, more = {}) => ask("", { method: "POST", body: JSON.stringify({ userResponse, ...more }) });
 
 const held = gate();
-server.reply("Well ", contextual("Saved."), reset(), "Very ", guardrailWarning("Careful."), reconnect(), held, "well.");
+server.reply(queued(2), "Well ", contextual("Saved."), reset(), "Very ", guardrailWarning("Careful."), reconnect(), held, "well.");
 const [, runId] = /"runId":"(\w+)"/.exec(await say("One", { clientMessageId: "m1" }));
 await say("Two", { clientMessageId: "m2" });
 const joined = ask();

@@ -17,6 +17,7 @@ const hasText =
   (text) =>
   ({ messages }) =>
     messages.at(-1)?.content === text;
+const isDone = (text) => (hook) => isReady(hook) && hasText(text)(hook);
 const opened = (server, more = {}, how = {}) => mount(useCoachStream, { ...optionsOf(server), ...more }, how);
 
 /** Sends a message as another device does. */
@@ -840,4 +841,133 @@ test("a tab keeps its own draft whatever another one does", async () => {
   await server.until((requests) => requests.length === 2); // it has looked for a reply
   assert.equal(page.hook.draft, "Mine");
   page.close();
+});
+
+test("the last reply is regenerated in its place, and the old one comes back if that fails", async () => {
+  const server = await newServer();
+  server.reply("Well done");
+  const page = await idle(server);
+  assert.equal(page.hook.regenerate(), false);
+  page.hook.send("How was my week?");
+  await page.until(isDone("Well done"));
+  const held = gate();
+  server.reply("Bet", held, "ter");
+  assert.equal(page.hook.regenerate(), true);
+  assert.equal(page.hook.send("Meanwhile"), false);
+  const half = await page.until(hasText("Bet"));
+  assert.deepEqual(shown(half), ["sent: How was my week?", "streaming: Bet"]);
+  held.open();
+  const done = await page.until(isReady);
+  assert.deepEqual(shown(done), ["sent: How was my week?", "complete: Better"]);
+  assert.equal(done.messages[1].stored.metadata.versions, 2);
+  assert.deepEqual(done.messages.map(({ stored }) => stored), server.messages());
+  server.reply("Wor", fail({ message: "It broke off." }));
+  page.hook.regenerate();
+  const failed = await page.until(hasFailed);
+  assert.deepEqual([failed.error.message, ...shown(failed)], ["It broke off.", ...shown(done)]);
+  server.reply("Best");
+  assert.equal(page.hook.retry(), true);
+  assert.deepEqual(shown(await page.until(isReady)), ["sent: How was my week?", "complete: Best"]);
+  const [again, repeated] = server.requests.slice(-2).map(({ body }) => body);
+  assert.equal(repeated.clientMessageId, again.clientMessageId);
+  page.close();
+});
+
+test("the last message is edited in its place", async () => {
+  const server = await newServer();
+  server.reply("Well done");
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  const [before] = (await page.until(isDone("Well done"))).messages;
+  assert.equal(page.hook.edit("  "), false);
+  const held = gate();
+  server.reply(held, "Better");
+  assert.equal(page.hook.edit("How was my month?"), true);
+  const edited = await page.until(hasText("How was my month?"));
+  assert.deepEqual([shown(edited).length, edited.messages[0].id], [1, before.id]);
+  held.open();
+  const done = await page.until(isReady);
+  assert.deepEqual(shown(done), ["sent: How was my month?", "complete: Better"]);
+  assert.equal(done.messages[0].id, before.id);
+  assert.deepEqual(done.messages.map(({ stored }) => stored), server.messages());
+  server.reply(fail());
+  page.hook.edit("How was my year?");
+  assert.deepEqual(shown(await page.until(hasFailed)), shown(done));
+  page.close();
+});
+
+test("a reply that was stopped goes on under the same id", async () => {
+  const server = await newServer();
+  server.reply("One ", gate());
+  const page = await idle(server);
+  page.hook.send("Count");
+  await page.until(hasText("One "));
+  await page.hook.stop();
+  const stopped = await page.until(isReady);
+  const held = gate();
+  server.reply(held, "two");
+  assert.equal(page.hook.continueReply(), true);
+  const before = page.renders.length;
+  await page.until(({ status }) => status === "streaming");
+  for (const { messages } of page.renders.slice(before)) assert.equal(messages.length, 2);
+  held.open();
+  const done = await page.until(isReady);
+  assert.deepEqual(shown(done), ["sent: Count", "complete: One two"]);
+  assert.equal(done.messages[1].id, stopped.messages[1].id);
+  page.hook.continueReply();
+  const failed = await page.until(hasFailed);
+  assert.deepEqual([failed.error.code, ...shown(failed)], ["CANNOT_CONTINUE", ...shown(done)]);
+  page.close();
+});
+
+test("a try that is stopped before its first word leaves everything as it was", async () => {
+  const server = await newServer();
+  server.reply("Well done");
+  const page = await idle(server);
+  page.hook.send("How was my week?");
+  const before = await page.until(isDone("Well done"));
+  server.reply(gate());
+  page.hook.regenerate();
+  await server.until(() => server.readers() === 1);
+  await page.hook.stop();
+  assert.deepEqual(shown(await page.until(isReady)), shown(before));
+  assert.equal(page.hook.error, null);
+  page.close();
+});
+
+test("an interrupted reply is continued, and its message edited, also where this page saw it break off", async () => {
+  const server = await newServer();
+  for (const act of ["continue", "edit"]) {
+    server.reply("One ", fail());
+    const page = await idle(server, { history: () => server.messages() });
+    page.hook.send("Count");
+    await page.until(hasFailed);
+    server.reply("two");
+    assert.equal(act === "edit" ? page.hook.edit("Again") : page.hook.continueReply(), true);
+    const { messages } = await page.until(isReady);
+    const last = messages.slice(-2).map(({ content }) => content);
+    assert.deepEqual(last, act === "edit" ? ["Again", "two"] : ["Count", "One two"]);
+    assert.equal(messages.length, server.messages().length);
+    page.close();
+  }
+});
+
+test("another tab that reads a try shows what is left of the conversation", async () => {
+  const server = await newServer();
+  server.reply("Well done");
+  const first = await idle(server);
+  first.hook.send("How was my week?");
+  await first.until(isDone("Well done"));
+  const held = gate();
+  server.reply("Bet", held, "ter");
+  first.hook.edit("How was my month?");
+  await first.until(hasText("Bet"));
+  const second = opened(server, { history: () => server.messages() });
+  await second.until(hasText("Bet"));
+  held.open();
+  const expected = ["sent: How was my month?", "complete: Better"];
+  assert.deepEqual(shown(await second.until(isReady)), expected);
+  assert.deepEqual(shown(await first.until(isReady)), expected);
+  first.close();
+  second.close();
 });

@@ -14,8 +14,7 @@ from coachstream.settings.invocation import INVOCATION_TIMEOUT_S
 if TYPE_CHECKING:
     from coachstream.conversation.events import Completed, Failed
     from coachstream.conversation.model import ConversationKey
-    from coachstream.conversation.run_queue import QueuedRun
-    from coachstream.conversation.runs.opener import StopResult
+    from coachstream.conversation.run_queue import QueuedRun, StopResult
     from coachstream.conversation.turn.dependencies import TakeReport, TurnDependencies
     from coachstream.conversation.turn.reader_queue import TurnReader
     from coachstream.conversation.turn.request import ResumeRequest, TurnRequest

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from contracts.another_try import AnotherTryContract
 from contracts.conversation_store import ConversationStoreContract
 from support.doubles import RememberedConversations
 
 
-class TestRememberedConversations(ConversationStoreContract, AnotherTryContract):
+class TestRememberedConversations(ConversationStoreContract):
     @pytest.fixture
     def store(self) -> RememberedConversations:
         return RememberedConversations()

@@ -71,12 +71,17 @@ def _texts(response: httpx.Response) -> list[tuple[str, str | None, bool]]:
 
 
 def events_of(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")]
+    return [
+        json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line.startswith("data: ")
+    ]
 
 
 @pytest.fixture(params=["doubles", "sqlite"])
 async def services(
-    request: pytest.FixtureRequest, services: Services, conversation: object, tmp_path: Path
+    request: pytest.FixtureRequest,
+    services: Services,
+    conversation: object,  # noqa: ARG001
+    tmp_path: Path,
 ) -> AsyncIterator[Services]:
     """Services on both stores, with a key for tickets."""
     services.tickets = Tickets(fixed_key(b"k" * 32))
@@ -250,7 +255,7 @@ async def test_a_try_during_a_reply_is_refused_with_its_run(http: Clients, model
     body = {"regenerate": first["messageId"], "clientMessageId": "m-2"}
     trying, joining = (asyncio.create_task(http.post(**body)) for _ in range(2))
     async with asyncio.timeout(PATIENCE_S):
-        while model.calls < 2:
+        while model.calls < 2:  # noqa: ASYNC110 (the double has no event for it)
             await asyncio.sleep(0.01)
         refused = (await http.post(regenerate=first["messageId"], clientMessageId="m-3"))[-1]
         gate.set()
@@ -271,6 +276,7 @@ async def test_a_try_during_a_reply_is_refused_with_its_run(http: Clients, model
         {"regenerate": "a", "userResponse": "Hi", "clientMessageId": "m"},
         {"continue": "a", "userResponse": "Hi", "clientMessageId": "m"},
         {"regenerate": "a"},
+        {"regenerate": "a", "clientMessageId": "m", "policy": "interrupt"},
         {"replaces": "a", "userResponse": "Hi"},
         {"regenerate": "", "clientMessageId": "m"},
         {"regenerate": 7, "clientMessageId": "m"},
@@ -294,13 +300,11 @@ async def test_an_edit_needs_a_text(http: Clients) -> None:
 
 
 async def test_versions_of_what_is_not_there(http: Clients) -> None:
-    """An unknown message has none; an unknown conversation is not found; others' are none of one's business."""
+    """An unknown message has none, an unknown conversation is not found, and another user's is refused."""
     assert await http.versions("unknown") == []
     for method in ("GET", "PUT"):
         tail = "/b" if method == "PUT" else ""
-        unknown = await http.talks.request(
-            method, f"{CONVERSATION}2/messages/a/versions{tail}"
-        )
+        unknown = await http.talks.request(method, f"{CONVERSATION}2/messages/a/versions{tail}")
         assert (unknown.status_code, unknown.json()["code"]) == (404, "CONVERSATION_NOT_FOUND")
         strange = await http.talks.request(
             method,

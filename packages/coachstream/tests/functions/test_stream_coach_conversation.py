@@ -315,6 +315,24 @@ async def test_another_method_is_405_with_the_allowed_methods(
     assert response.headers["allow"] == allow
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [
+        ("PUT", "ai-sdk", "METHOD_NOT_ALLOWED"),
+        ("GET", "ag-ui", "METHOD_NOT_ALLOWED"),
+        ("GET", "ai-sdk/a%23chat/stream", "MISSING_PATH_PARAMS"),
+        ("POST", "ag-ui/more", "MISSING_PATH_PARAMS"),
+    ],
+)
+async def test_the_protocols_of_other_projects_get_json_for_a_wrong_request(
+    http: httpx.AsyncClient, method: str, path: str, code: str
+) -> None:
+    """Their clients show the body of a refusal, and do not parse it as a stream."""
+    response = await http.request(method, f"{PATH.removesuffix('stream')}{path}")
+    assert response.headers["content-type"] == "application/json"
+    assert response.json()["code"] == code
+
+
 @pytest.mark.usefixtures("conversation")
 async def test_a_doubled_slash_and_escapes_name_the_same_conversation(http: httpx.AsyncClient) -> None:
     """The URLs of the existing test script contain both."""
@@ -322,9 +340,11 @@ async def test_a_doubled_slash_and_escapes_name_the_same_conversation(http: http
     assert events_of((await http.post(url, json=MESSAGE)).content)[-1]["type"] == "complete"
 
 
-async def failing_stream(http: httpx.AsyncClient, text: str = "How was my week?") -> dict[str, Any]:
+async def failing_stream(
+    http: httpx.AsyncClient, text: str = "How was my week?", **more: object
+) -> dict[str, Any]:
     """A stream that starts and ends with an error; returns the error."""
-    response = await http.post(PATH, json={"userResponse": text})
+    response = await http.post(PATH, json={"userResponse": text, **more})
     assert response.status_code == 200
     start, *chunks, error = events_of(response.content)
     assert start["type"] == "start"
@@ -400,7 +420,7 @@ async def test_a_second_message_during_a_reply_is_stored_and_refused(
     store: RememberedConversations,
     conversation: ConversationKey,
 ) -> None:
-    """One reply at a time; the first continues undisturbed."""
+    """By policy: one reply at a time; the first continues undisturbed."""
     gate = asyncio.Event()
     model.script = ("One", gate, ModelStop(StopReason.END_TURN))
     with anyio.fail_after(PATIENCE_S):
@@ -409,7 +429,7 @@ async def test_a_second_message_during_a_reply_is_stored_and_refused(
             body = await anext(arriving)
             while b"One" not in body:
                 body += await anext(arriving)
-            error = await failing_stream(http, "And something else")
+            error = await failing_stream(http, "And something else", policy="reject")
             assert (error["code"], error["runId"]) == (
                 "TURN_IN_PROGRESS",
                 await store.unfinished_run(conversation),
@@ -465,7 +485,7 @@ async def test_wrong_settings_are_refused_and_named_in_the_log(caplog: pytest.Lo
 
 
 def test_every_error_that_a_turn_can_end_with_is_among_these_tests() -> None:
-    """A new code needs a test here, or in `test_quotas`; the design's table lists them all."""
+    """A new code needs a test here, in `test_quotas` or `test_queue`; the design's table lists them all."""
     before_the_stream = {"AuthenticationError", "RequestError", "ServerBusy"}
     told_in_the_stream = {
         kind.code
@@ -477,6 +497,7 @@ def test_every_error_that_a_turn_can_end_with_is_among_these_tests() -> None:
         ErrorCode.CONVERSATION_NOT_FOUND,
         ErrorCode.COACH_CONFIG_NOT_FOUND,
         ErrorCode.TURN_IN_PROGRESS,
+        ErrorCode.MESSAGE_WITHDRAWN,
         ErrorCode.QUOTA_EXCEEDED,
         ErrorCode.TURN_INTERRUPTED,
         ErrorCode.DEADLINE_EXCEEDED,

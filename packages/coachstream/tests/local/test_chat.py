@@ -267,6 +267,17 @@ def test_commands_for_the_coach_are_sent_and_what_was_done_is_shown_below_the_re
     assert "?" not in after
 
 
+def test_a_message_that_waits_for_another_reply_says_so_in_a_line(
+    service: ScriptedService, client: CoachClient
+) -> None:
+    """Whenever its position changes, and before the reply."""
+    waiting = [frame(type="queued", runId="run_1", position=position) for position in (2, 1)]
+    service.streams = [[REPLY[0], *waiting, *REPLY[1:]]]
+    before, _, _ = talk(client, "And now?").partition("slowly")
+    assert "Your message waits for 2 others." in before
+    assert "Your message waits for the reply that is being written." in before
+
+
 def test_a_listed_conversation_is_opened_by_its_number(client: CoachClient) -> None:
     """Its earlier messages are shown."""
     assert talk(client, "/conversations", "/open 1").count("Hello") == 2

@@ -15,12 +15,12 @@ import msgspec
 import pytest
 
 from coachstream.conversation.another_try import TryRequest
-from coachstream.conversation.errors import NotTheLastExchange, QuotaExceeded
+from coachstream.conversation.errors import ErrorCode, NotTheLastExchange, QuotaExceeded
 from coachstream.conversation.events import Completed
 from coachstream.conversation.model import ConversationKey, Message, MessageMetadata, Role, StopReason
-from coachstream.conversation.ports import RunBegun
+from coachstream.conversation.ports import QueueIsFull, RunBegun, RunQueued
 from coachstream.conversation.quotas import QuotaLimits
-from coachstream.conversation.run_log import LogEntry
+from coachstream.conversation.run_log import Broken, LogEntry
 from coachstream.conversation.runs.closer import RunCloser
 from coachstream.conversation.runs.settings import RunSettings
 from coachstream.conversation.runs.watcher import RunWatcher
@@ -41,6 +41,7 @@ from contracts.store_records import (
     COACH,
     KEY,
     NEXT_RUN,
+    RUN,
     begin,
     conversation,
     ended,
@@ -293,7 +294,9 @@ async def what_tries_cost(table: Table, store: DynamoDbStore, number: int) -> di
     assert await store.finish_run(KEY, NEXT_RUN, ended(1, reply), reply) is None
     async with priced("refuse"):
         with pytest.raises(NotTheLastExchange):
-            await store.begin_try(KEY, regenerate(begun.user_message, f"no-{number}"), None, "run_0", opened())
+            await store.begin_try(
+                KEY, regenerate(begun.user_message, f"no-{number}"), None, "run_0", opened()
+            )
     again = await tried("generate", regenerate(reply, f"re-{number}"))
     await tried("continue", go_on(again, f"go-{number}"))
     await tried("replace", replace(begun.user_message, f"ed-{number}"), sent("ed"))
@@ -404,7 +407,7 @@ async def test_each_operation_on_quotas_has_its_price(table: Table, store: Dynam
     assert (prices["end that uses up the day"].writes, prices["end"].calls) == (end.writes + 2, end.calls)
     assert prices["what is left, 2 conversations"].calls == {"GetItem": 3}
     assert prices["refusal: tokens"].calls == {"TransactWriteItems": 1}
-    assert prices["refusal: 2 runs"].calls == {"TransactWriteItems": 1, "GetItem": 2, "Query": 2}
+    assert prices["refusal: 2 runs"].calls == {"TransactWriteItems": 1, "GetItem": 3, "Query": 2}
     assert prices["claim that looks for a place"].calls == {"TransactWriteItems": 3, "GetItem": 2, "Query": 1}
     # The failed attempt is billed like the one that succeeds.
     assert prices["claim that looks for a place"].writes == 2 * prices["claim"].writes + 4
@@ -587,3 +590,75 @@ async def test_conversations_are_listed_from_all_pages(table: Table, store: Dyna
         listed = await store.list_conversations(KEY.user_id, KEY.coach_id)
     assert spent.calls["Query"] > 1
     assert [each.key.conversation_id for each in listed] == [f"conv-{number + 1}" for number in range(9)]
+
+
+async def test_each_operation_on_the_queue_has_its_price(table: Table, store: DynamoDbStore) -> None:
+    """Queueing costs as much as storing a message; waiting, two small reads at each look."""
+    prices: dict[str, Spent] = {}
+
+    @asynccontextmanager
+    async def priced(operation: str) -> AsyncIterator[None]:
+        async with table.metered() as spent:
+            yield
+        prices[operation] = spent
+
+    def message(number: int) -> Message:
+        return user_message(number, "How was it?", client_id=f"c-{number}")
+
+    async def queue(number: int, *, behind: str) -> None:
+        found = await store.enqueue_run(KEY, message(number), f"run_q{number}", behind=behind, most=3)
+        assert isinstance(found, RunQueued)
+
+    ending = msgspec.structs.replace(ended(1), content=Broken(ErrorCode.MESSAGE_WITHDRAWN, retryable=False))
+    async with priced("begin a run"):
+        await begin(store, message(10))
+    async with priced("a message that waits"):
+        await store.save_waiting_message(KEY, message(20), RUN)
+    await queue(30, behind=RUN)
+    async with priced("queue a message"):
+        await queue(40, behind=RUN)
+    async with priced("queue a message that is stored"):
+        found = await store.enqueue_run(KEY, message(20), "run_q20", behind=RUN, most=3)
+        assert isinstance(found, RunQueued)
+    async with priced("a full queue"):
+        full = await store.enqueue_run(KEY, message(50), "run_q50", behind=RUN, most=3)
+        assert full == QueueIsFull()
+    async with priced("look, while waiting"):
+        assert (await store.read_queue(KEY)).position_of("run_q40") == 2
+        await store.read_last(KEY, RUN)
+    async with priced("withdraw"):
+        assert await store.leave_queue(KEY, "run_q40", ending, is_withdrawn=True)
+    async with priced("end the run before"):
+        await store.finish_run(KEY, RUN, ended(1), None)
+    async with priced("begin the next"):
+        assert await store.begin_queued(KEY, "run_q30", opened()) is not None
+    async with priced("begin one that is not the next"):
+        assert await store.begin_queued(KEY, "run_q20", opened()) is None
+    for operation, spent in prices.items():
+        print(f"{operation}: {spent.writes} WCU, {spent.reads} RCU, {spent.calls}")  # noqa: T201 (its price)
+    # A transaction costs two write units for each item of up to a KB.
+    assert prices["queue a message"] == prices["a message that waits"]
+    assert prices["queue a message"].writes == prices["begin a run"].writes - 2
+    assert prices["queue a message that is stored"].writes <= 4 * 2 + 1
+    assert prices["a full queue"].writes <= prices["queue a message"].writes
+    assert (prices["look, while waiting"].reads, prices["look, while waiting"].writes) == (2, 0)
+    assert (prices["withdraw"].reads, prices["withdraw"].writes) == (2, 10)
+    assert (prices["begin the next"].reads, prices["begin the next"].writes) == (2, 6)
+    assert (
+        prices["begin one that is not the next"].reads,
+        prices["begin one that is not the next"].writes,
+    ) == (1, 0)
+
+
+async def test_a_turn_without_a_queue_consumes_what_it_did_before(table: Table, store: DynamoDbStore) -> None:
+    """The queue is an attribute of an item that every turn writes anyway."""
+    early = await a_run_with_its_log(table, store, 100)
+    assert [spent.writes for spent in early.values()] == [10, SEGMENTS, 12]
+    await begin(store, user_message(200), NEXT_RUN)
+    await store.enqueue_run(KEY, user_message(210, "next"), "run_q", behind=NEXT_RUN, most=3)
+    await store.finish_run(KEY, NEXT_RUN, ended(1), None)
+    begun = await store.begin_queued(KEY, "run_q", opened())
+    assert begun is not None
+    await store.finish_run(KEY, "run_q", ended(1), None)
+    late = await a_run_with_its_log(table, store, 300)
+    assert late == early

@@ -8,7 +8,6 @@ from contextlib import aclosing
 import pytest
 
 from coachstream.storage.dynamodb import DynamoDbStore
-from contracts.another_try import AnotherTryContract
 from contracts.conversation_store import ConversationStoreContract
 from support.aws_session import SESSION
 from support.dynamodb import an_emptied_table, missing_for_dynamodb_local
@@ -18,14 +17,14 @@ pytestmark = pytest.mark.usefixtures("aws_credentials")
 
 if missing_for_dynamodb_local():
 
-    class TestOnMoto(ConversationStoreContract, AnotherTryContract):
+    class TestOnMoto(ConversationStoreContract):
         @pytest.fixture
         async def store(self, moto_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
             async with an_emptied_table(moto_url) as table:
                 yield table.store()
 
 
-class TestOnDynamoDbLocal(ConversationStoreContract, AnotherTryContract):
+class TestOnDynamoDbLocal(ConversationStoreContract):
     @pytest.fixture
     async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
         async with (
@@ -35,14 +34,14 @@ class TestOnDynamoDbLocal(ConversationStoreContract, AnotherTryContract):
             yield DynamoDbStore(client, table.name)
 
 
-class TestOnDynamoDbLocalWithTheSdk(ConversationStoreContract, AnotherTryContract):
+class TestOnDynamoDbLocalWithTheSdk(ConversationStoreContract):
     @pytest.fixture
     async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
         async with an_emptied_table(dynamodb_local_url) as table:
             yield table.store()
 
 
-class TestMirroringOnDynamoDbLocal(ConversationStoreContract, AnotherTryContract):
+class TestMirroringOnDynamoDbLocal(ConversationStoreContract):
     @pytest.fixture
     async def store(self, dynamodb_local_url: str, aws_credentials: None) -> AsyncIterator[DynamoDbStore]:  # noqa: ARG002
         async with an_emptied_table(dynamodb_local_url) as table:

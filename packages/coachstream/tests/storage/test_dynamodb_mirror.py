@@ -138,9 +138,7 @@ async def test_a_message_that_is_blocked_at_a_later_attempt_leaves_the_mirror(
 
 
 @pytest.mark.parametrize("kind", TryKind)
-async def test_a_list_has_the_chosen_version_only(
-    table: Table, store: DynamoDbStore, kind: TryKind
-) -> None:
+async def test_a_list_has_the_chosen_version_only(table: Table, store: DynamoDbStore, kind: TryKind) -> None:
     """In the place of what it replaces; saving it again changes nothing."""
     before, answer = await a_run(store, 1)
     said = user_message(3, client_id="c-1")

@@ -22,6 +22,7 @@ from coachstream.conversation.ports import ConversationBusy, RunBegun
 from coachstream.conversation.run_log import Opened, StopAsked, is_tombstone
 from coachstream.storage.dynamodb import DynamoDbStore
 from coachstream.storage.dynamodb.attribute_values import to_item
+from contracts.quotas import RUNS, Talk, refusal_of
 from contracts.store_records import (
     ANOTHER_WRITER,
     COACH,
@@ -331,6 +332,38 @@ class TestSteps:
         )
         assert [type(result) for result in results].count(RunBegun) == 1
         assert len(await store.load_messages(KEY)) == 1
+
+
+class TestQuotas:
+    async def test_a_place_that_moves_while_places_are_counted_is_not_counted_twice(
+        self, table: Table, store: DynamoDbStore
+    ) -> None:
+        """The first conversation is read with its run, the second one with the run that began after it."""
+        talk = Talk(store)
+        (first, second, third) = [await talk.key(name) for name in "abc"]
+        await (await talk.begin(second.conversation_id, RUNS)).finish()
+        moving = await talk.begin(first.conversation_id, RUNS)
+        is_first_read, moves = asyncio.Event(), iter((True,))
+
+        def note(**_: object) -> None:
+            is_first_read.set()
+
+        async def move(params: dict[str, Any], **_: object) -> None:
+            if params["Key"]["sk"]["S"] == f"coachTurn#{second.conversation_id}" and next(moves, False):
+                await is_first_read.wait()
+                await moving.finish()
+                await talk.begin(second.conversation_id, RUNS)
+
+        client = await table.client()
+        client.meta.events.register("after-call.dynamodb.Query", note)
+        client.meta.events.register("provide-client-params.dynamodb.GetItem", move)
+        try:
+            await talk.begin(third.conversation_id, RUNS)
+        finally:
+            client.meta.events.unregister("after-call.dynamodb.Query", note)
+            client.meta.events.unregister("provide-client-params.dynamodb.GetItem", move)
+        assert is_first_read.is_set()
+        await refusal_of(talk, RUNS)
 
 
 class TestDeleting:

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from coachstream.storage.sqlite import SqliteStore
-from contracts.another_try import AnotherTryContract
 from contracts.conversation_store import ConversationStoreContract
 
 
-class TestSqliteStore(ConversationStoreContract, AnotherTryContract):
+class TestSqliteStore(ConversationStoreContract):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[SqliteStore]:
         store = SqliteStore(tmp_path / "data" / "coachstream.db")

@@ -101,6 +101,8 @@ def test_a_summary_is_read_as_it_was_written() -> None:
     """The content's facts, its count and its date."""
     read = parse_conversation_summary(as_stored(SUMMARY))
     expected = SUMMARY.content.as_read(
-        total_messages=6, created_at=datetime(2026, 3, 1, 10, 0, 0, 7_000, UTC)
+        total_messages=6,
+        created_at=datetime(2026, 3, 1, 10, 0, 0, 7_000, UTC),
+        last_message_id=SUMMARY.last_message_id,
     )
     assert msgspec.structs.replace(read, preferences=()) == msgspec.structs.replace(expected, preferences=())

@@ -22,6 +22,7 @@ from coachstream.conversation.errors import (
     MissingRequestBody,
     RequestError,
 )
+from coachstream.conversation.events import Chunk
 from coachstream.web import ag_ui, ai_sdk
 from coachstream.web.request_body import CLIENT_MESSAGE_ID, MAX_MESSAGE_CHARS
 from coachstream.web.wire_protocol import Posted, idempotency_key
@@ -120,7 +121,10 @@ def test_what_the_ai_sdk_sends_again() -> None:
     """`regenerate()`, and `sendMessage` with the id of the last message, which may be edited."""
     message = asked(TEXT)
     name = str(message["id"])
-    for more, is_for_another_reply in (({"trigger": "regenerate-message"}, True), ({"messageId": name}, False)):
+    for more, is_for_another_reply in (
+        ({"trigger": "regenerate-message"}, True),
+        ({"messageId": name}, False),
+    ):
         posted = read(ai_sdk.read_post, ui_body(message, **more))
         assert posted.message.retried == RetriedMessage(idempotency_key(name), is_for_another_reply)
         assert posted.message.text == TEXT["text"]
@@ -142,6 +146,20 @@ def test_the_last_message_of_the_user_is_the_message_of_ag_ui() -> None:
     ]
 
 
+def test_each_run_of_ag_ui_has_an_id_of_its_own_for_the_reply() -> None:
+    """It may keep the earlier attempt. The id is short, however long the run's is."""
+
+    def id_in(run_id: str) -> str:
+        posted = read(ag_ui.read_post, {**run_input(said("Hello")), "runId": run_id})
+        start, *_ = posted.encoder.encode(Chunk("Hi", 0)).decode().split("\n\n")
+        message_id: str = json.loads(start.removeprefix("data: "))["messageId"]
+        return message_id
+
+    ids = [id_in(run_id) for run_id in ("run-1", "run-2", "x" * 100_000, "")]
+    assert len(set(ids)) == len(ids)
+    assert max(map(len, ids)) < 200
+
+
 @pytest.mark.parametrize(
     ("body", "error"),
     [
@@ -158,6 +176,7 @@ def test_the_last_message_of_the_user_is_the_message_of_ag_ui() -> None:
         (run_input(said("Hello", id="")), InvalidClientMessageId),
         (run_input(said("x" * (MAX_MESSAGE_CHARS + 1))), MessageTooLong),
         (run_input(said("Hello"), forwardedProps={"userTimezone": 1}), InvalidTimeZone),
+        (run_input(said("Hello"), protocolVersion=1), InvalidJson),
     ],
 )
 def test_what_ag_ui_may_not_send(body: Body | bytes | None, error: type[RequestError]) -> None:

@@ -1,4 +1,4 @@
-"""Another try at the last exchange of a conversation: the reply again, the message edited, or the reply continued.
+"""Another try at the last exchange of a conversation: another reply, the message edited, the reply continued.
 
 An attempt is an ordinary run. Until its reply is stored, the conversation is unchanged; then one transaction
 makes the new version the chosen one. What a conversation's readers find is the chosen line: each exchange in

@@ -111,7 +111,7 @@ class RunStore(Protocol):
 
     The store interprets nothing: leases, epochs and stops are in the entries (`run_log`), which the domain
     reads. The store guarantees that an entry is appended under the next number or not at all, that each
-    method is one transaction, and that reads are strongly consistent.
+    method but `quota_use` is one transaction, and that reads are strongly consistent.
     """
 
     async def begin_run(
@@ -336,7 +336,8 @@ class RunStore(Protocol):
     async def quota_use(self, user_id: str, limits: QuotaLimits, *, at: int) -> QuotaUse:
         """What a user has taken of the quotas, at a moment in milliseconds since 1970.
 
-        The user's own limits, if the store has any, replace the given ones.
+        The user's own limits, if the store has any, replace the given ones. A store may read one conversation
+        after another: runs and tokens that change at the same time then count as of different moments.
 
         Raises:
             StorageUnavailable: the store failed.

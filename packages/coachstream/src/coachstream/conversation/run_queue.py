@@ -1,7 +1,7 @@
 """The queue of a conversation: the runs of messages that arrived while another reply was being written.
 
-The messages are stored, and each has the id of its run, so it can be read, joined and withdrawn. Its run, with
-a log, begins when it is the first and no run is unfinished; so the order is that in which they were stored.
+The messages are stored, and each has the id of its run, so it can be read, joined and withdrawn. The run and
+its log begin when it is the first and no run is unfinished: in the order in which they were queued.
 
 Every message in the queue reserves its place in the conversation: `at` is the time of its run (`Opened.at`),
 the reply has the next millisecond in its id, and whatever is stored later has a later one (`place_behind`).
@@ -9,9 +9,19 @@ the reply has the next millisecond in its id, and whatever is stored later has a
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import msgspec
 
 from coachstream.conversation.ids import first_message_id, id_after, moment_of, time_in
+
+
+class StopResult(StrEnum):
+    """What a request to stop a run has done."""
+
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    WITHDRAWN = "withdrawn"
 
 
 class QueuedRun(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

@@ -8,10 +8,10 @@ import msgspec
 
 from coachstream.conversation.errors import MissingPathParams
 from coachstream.conversation.model import Identity
-from coachstream.conversation.runs.settings import TurnPolicy
 from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
 from coachstream.functions.internal_invocation import read_internal
 from coachstream.services import Services
+from coachstream.settings import TurnPolicy
 from coachstream.turns import Turns
 from coachstream.web.authentication import authenticate
 from coachstream.web.request_body import NewMessage, parse_new_message, read_event

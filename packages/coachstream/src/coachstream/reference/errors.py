@@ -46,7 +46,9 @@ CLIENT_ACTIONS: Mapping[ErrorCode, str] = {
         "again with the same `clientMessageId` to get its reply. Without `userMessage`, nothing is stored: "
         "offer to try again."
     ),
-    ErrorCode.MESSAGE_WITHDRAWN: "Remove the message; it is deleted. Send the text again with a new `clientMessageId`.",
+    ErrorCode.MESSAGE_WITHDRAWN: (
+        "Remove the message: it is deleted. To send the text again, use a new `clientMessageId`."
+    ),
     ErrorCode.IDEMPOTENCY_MISMATCH: "Send another text with a new `clientMessageId`.",
     ErrorCode.NOT_THE_LAST_EXCHANGE: "Load the conversation again, and offer the last exchange of that.",
     ErrorCode.CANNOT_CONTINUE: "Offer `regenerate` instead; show `continue` only for a reply that broke off.",

@@ -115,10 +115,11 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "`guardrail_warning` if a guardrail flagged it.",
         "usage": "What the model call consumed; zeros if no longer known.",
         "timings": "Duration of the turn's steps, in milliseconds from its beginning.",
-        "replaced": (
-            "After another try: the ids of the messages that are no longer in the conversation. Absent otherwise."
-        ),
         "quotas": "What was left of each of the user's quotas when the reply ended, if the user has any.",
+        "replaced": (
+            "After another try: the ids of the messages that are no longer in the conversation. Absent "
+            "otherwise."
+        ),
     },
     quotas.QuotaFrame: {
         "quota": "`concurrent-runs`, `turns-per-minute` or `tokens-per-day`; others may follow.",
@@ -268,18 +269,19 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
             "afterwards. `reject`: it is stored and refused with `TURN_IN_PROGRESS`. `interrupt`: that reply "
             "is stopped; messages that are queued already are answered before this one. `null` or absent: "
             "`COACHSTREAM_TURN_POLICY`, but for `send-message`, `reject` instead of `enqueue`. "
-            "Another try has none: it is refused with `TURN_IN_PROGRESS`."
+            "Not with another try, which is refused with `TURN_IN_PROGRESS`."
         ),
         "regenerate": (
-            "The id of the last reply, or the `clientMessageId` of its message: write another reply. There is "
-            "no `userResponse`."
+            "The id of the last reply, or the `clientMessageId` of its message: write another reply. There "
+            "is no `userResponse`."
         ),
         "replaces": (
-            "The id or `clientMessageId` of the last user message: `userResponse` replaces it, and gets a reply."
+            "The id or `clientMessageId` of the last user message: `userResponse` replaces it, and gets a "
+            "reply."
         ),
         "continue": (
-            "The id of the last reply, if it was stopped, interrupted or cut off at its maximum length: go on "
-            "where it ends. There is no `userResponse`."
+            "The id of the last reply, if it was stopped, interrupted or cut off at its maximum length: go "
+            "on where it ends. There is no `userResponse`."
         ),
     },
     ai_sdk.AiSdkBody: {
@@ -289,8 +291,8 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         ),
         "trigger": "`regenerate-message` asks for another reply to the last message.",
         "messageId": (
-            "The id of the last message, if it is sent again. If its text has changed, it replaces the one that "
-            "was sent, which must be the last one of the conversation."
+            "The id of the last message, if it is sent again. If its text has changed, it replaces the one "
+            "that was sent, which must be the last one of the conversation."
         ),
         "userTimezone": _TIME_ZONE,
     },
@@ -300,6 +302,10 @@ FIELDS: Mapping[type[msgspec.Struct], Mapping[str, str]] = {
         "messages": (
             "The last one of the user is the message: a string, or text parts. Its `id` is the idempotency "
             "key, or a hash of it if it is not one."
+        ),
+        "protocolVersion": (
+            "The protocol's version. Clients before 1.0 send none, and get the outcome `success` where "
+            "others get `cancelled`, which they do not know."
         ),
         "context": "Refused with `ATTACHMENT_REJECTED`, unless it is empty.",
         "resume": "Refused with `ATTACHMENT_REJECTED`, unless it is empty: no run is ever interrupted.",

@@ -207,6 +207,7 @@ _MESSAGE = frozenset(
         ErrorCode.INVALID_TIMESTAMP,
         ErrorCode.INVALID_CLIENT_MESSAGE_ID,
         ErrorCode.INVALID_TIME_ZONE,
+        ErrorCode.INVALID_REQUEST,
     }
 )
 _OPENING = frozenset(
@@ -251,7 +252,7 @@ _AG_UI = Success(
     "The reply as AG-UI events; see [Use AG-UI](../how-to/use-ag-ui.md).",
     stream=_events("JSON, an event of AG-UI.", AgUiEncoder.headers),
 )
-_FOREIGN_MESSAGE = _MESSAGE - {ErrorCode.INVALID_TIMESTAMP}
+_FOREIGN_MESSAGE = _MESSAGE - {ErrorCode.INVALID_TIMESTAMP, ErrorCode.INVALID_REQUEST}
 _NOTHING_LEFT = Success(204, "There is nothing left to read. It stops an `EventSource`.")
 
 OPERATIONS: tuple[Operation, ...] = (
@@ -286,7 +287,10 @@ OPERATIONS: tuple[Operation, ...] = (
         resource=Resource.STREAM,
         method="GET",
         summary="Join the reply in progress",
-        description="Reads the run that the cursor names or, without one, the conversation's unfinished run.",
+        description=(
+            "Reads the run that the cursor names or, without one, the conversation's unfinished run. If "
+            "there is none, the first queued one begins."
+        ),
         function=Function.STREAM,
         takes_cursor=True,
         successes=(_STREAM, _NOTHING_LEFT),
@@ -339,7 +343,10 @@ OPERATIONS: tuple[Operation, ...] = (
         resource=Resource.AI_SDK_STREAM,
         method="GET",
         summary="Resume the reply in progress with the AI SDK's chat transport",
-        description="Reads the conversation's unfinished run from its beginning.",
+        description=(
+            "Reads the conversation's unfinished run from its beginning. If there is none, the first queued "
+            "one begins."
+        ),
         function=Function.STREAM,
         successes=(_AI_SDK, Success(204, "No reply is being written.")),
         errors=_EVERY | {ErrorCode.RUN_NOT_FOUND},
@@ -513,7 +520,7 @@ OPERATIONS: tuple[Operation, ...] = (
             QueryParameter(
                 AFTER,
                 "`next` of the last `page` line, or `after` of a `reconnect` line, to resume.",
-                {"type": "string"},
+                {"type": "string", "minLength": 1},
             ),
         ),
         successes=(

@@ -190,6 +190,7 @@ _ACCEPTED: Mapping[type[msgspec.Struct], Mapping[str, Schema]] = {
         "threadId": {"type": "string"},
         "runId": {"type": "string"},
         "messages": {"type": "array", "items": {"type": "object"}, "minItems": 1},
+        "protocolVersion": {"type": ["string", "null"]},
         "context": _NO_ITEMS,
         "resume": _NO_ITEMS,
         "forwardedProps": {"type": ["object", "null"]},

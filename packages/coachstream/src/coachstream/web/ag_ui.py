@@ -1,11 +1,15 @@
 """AG-UI, the agent-user interaction protocol: a `RunAgentInput` in, AG-UI events out.
 
-Written for protocol version 1.0 (npm `@ag-ui/core` 1.0), and what it sends is valid in 0.1 as well.
+Written for protocol version 1.0 (npm `@ag-ui/core` 1.0), and what it sends is valid in 0.x as well. A client
+that names no version (`protocolVersion`, new in 1.0) does not get the outcome `cancelled`: it is new in 1.0,
+too, and a run that ends with it fails in older clients (npm `@ag-ui/client` 0.0.59, November 2026).
 
 The protocol has no cursor: an agent that runs again with the same last user message reads the reply from its
 beginning. What it may still have of it, the messages behind that one in its input, is discarded by a
-`MESSAGES_SNAPSHOT`; so is text that a reset withdraws. The protocol has no word for `reconnect`: such a run
-ends with a `RUN_ERROR` of the code `RECONNECT`, after which the client runs the agent again.
+`MESSAGES_SNAPSHOT`; so is text that a reset withdraws. Each run of the client has an id of its own for the
+reply, because one that keeps the earlier attempt as a branch ignores a message whose id it knows. The
+protocol has no word for `reconnect`: such a run ends with a `RUN_ERROR` of the code `RECONNECT`, after which
+the client runs the agent again.
 """
 
 from __future__ import annotations
@@ -48,6 +52,13 @@ from coachstream.web.wire_protocol import (
 RECONNECT = "RECONNECT"
 RECONNECT_SENTENCE = "The reply continues. Please reconnect."
 
+_CUSTOM: Mapping[type[Event], str] = {
+    Queued: "coachstream.queued",
+    Contextual: "coachstream.contextual",
+    GuardrailWarning: "coachstream.guardrail_warning",
+}
+"""The names of our events that AG-UI has no type for."""
+
 
 class AgUiBody(msgspec.Struct, rename="camel"):
     """A `RunAgentInput`, still unchecked; `tools` and `state` are ignored, because no coach uses any."""
@@ -55,6 +66,7 @@ class AgUiBody(msgspec.Struct, rename="camel"):
     thread_id: str
     run_id: str
     messages: list[msgspec.Raw]
+    protocol_version: str | None = None
     context: list[msgspec.Raw] = []
     resume: list[msgspec.Raw] = []
     forwarded_props: object = None
@@ -149,9 +161,10 @@ def read_post(body: bytes | None, *, received_at: datetime) -> Posted:
         AgUiEncoder(
             fields.thread_id,
             fields.run_id,
-            message_id=reply_id(key) or "",
+            message_id=f"{reply_id(key)}-{_bounded(fields.run_id)}",
             history=[decode_body(bytes(raw), object) for raw in fields.messages[: number + 1]],
             has_more=number + 1 < len(fields.messages),
+            protocol_version=fields.protocol_version,
         ),
     )
 
@@ -161,6 +174,11 @@ def _last_user_message(messages: Sequence[msgspec.Raw]) -> int:
         if is_from(Role.USER, messages[number]):
             return number
     raise InvalidUserResponse
+
+
+def _bounded(run_id: str) -> str:
+    """An id to repeat in every event, however long the client's is."""
+    return idempotency_key(run_id) if run_id else ""
 
 
 def _forwarded(fields: AgUiBody, name: str) -> object:
@@ -177,18 +195,27 @@ class AgUiEncoder:
         history: the client's messages up to the one that is answered.
         has_more: whether the client has messages after that one, which are an earlier attempt to read the
             reply.
+        protocol_version: the client's, which is unknown before 1.0.
     """
 
     headers: Mapping[str, str] = RESPONSE_HEADERS
 
     def __init__(
-        self, thread_id: str, run_id: str, *, message_id: str, history: Sequence[object], has_more: bool
+        self,
+        thread_id: str,
+        run_id: str,
+        *,
+        message_id: str,
+        history: Sequence[object],
+        has_more: bool,
+        protocol_version: str | None,
     ) -> None:
         self._thread_id = thread_id
         self._run_id = run_id
         self._reply_id = message_id
         self._history = history
         self._has_more = has_more
+        self._knows_cancelled = protocol_version is not None
         #: Our id of the run.
         self._run: str | None = None
         self._text = SentText()
@@ -212,12 +239,8 @@ class AgUiEncoder:
                 encoded = self._say(content)
             case Reset(offset):
                 encoded = self._reset(offset)
-            case Queued():
-                encoded = _custom("coachstream.queued", event)
-            case Contextual():
-                encoded = _custom("coachstream.contextual", event)
-            case GuardrailWarning():
-                encoded = _custom("coachstream.guardrail_warning", event)
+            case Queued() | Contextual() | GuardrailWarning():
+                encoded = _custom(_CUSTOM[type(event)], event)
             case Reconnect():
                 encoded = self._end_text() + _error(RECONNECT_SENTENCE, RECONNECT, event)
             case Completed():
@@ -258,7 +281,8 @@ class AgUiEncoder:
         tokens = _TokenUsage(
             usage.input_tokens + cached + written, usage.output_tokens, cached, written, result.model
         )
-        outcome = _Outcome("cancelled" if event.stop_reason is StopReason.STOPPED else "success")
+        is_cancelled = self._knows_cancelled and event.stop_reason is StopReason.STOPPED
+        outcome = _Outcome("cancelled" if is_cancelled else "success")
         return encode_frame(_RunFinished(self._thread_id, self._run_id, result, outcome, (tokens,)))
 
 

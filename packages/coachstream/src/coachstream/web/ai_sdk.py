@@ -67,6 +67,14 @@ FINISH_REASONS: Mapping[StopReason, str] = {
     StopReason.INTERRUPTED: "other",
 }
 
+_DATA: Mapping[type[Event], str] = {
+    Queued: "data-queued",
+    Contextual: "data-contextual",
+    GuardrailWarning: "data-guardrail-warning",
+    Reconnect: "data-reconnect",
+}
+"""The data parts that tell of our events for which the protocol has no word."""
+
 
 class AiSdkBody(msgspec.Struct, rename="camel"):
     """What `DefaultChatTransport` sends, still unchecked."""
@@ -213,14 +221,8 @@ class AiSdkEncoder:
                 chunks = self._start_once() + self._say(content)
             case Reset(offset):
                 chunks = self._reset(offset)
-            case Queued():
-                chunks = _data("data-queued", event)
-            case Contextual():
-                chunks = _data("data-contextual", event)
-            case GuardrailWarning():
-                chunks = _data("data-guardrail-warning", event)
-            case Reconnect():
-                chunks = _data("data-reconnect", event)
+            case Queued() | Contextual() | GuardrailWarning() | Reconnect():
+                chunks = _data(_DATA[type(event)], event)
             case Completed():
                 chunks = self._start_once() + self._end_text() + self._finish(event) + DONE
             case Failed():

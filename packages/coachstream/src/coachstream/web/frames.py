@@ -91,7 +91,7 @@ class StartFrame(msgspec.Struct, frozen=True, rename="camel", tag="start"):
 
 
 class QueuedFrame(msgspec.Struct, frozen=True, rename="camel", tag="queued"):
-    """The message is stored, and its reply will be written after others. Sent again when the position changes.
+    """The message is stored, and will be answered after others; sent again when the position changes.
 
     From now on the run can be joined, resumed and withdrawn. `run` follows when its turn has come.
     """
@@ -233,10 +233,8 @@ def frame_of(event: Event) -> Frame:
             frame = GuardrailWarningFrame(sentence)
         case Reconnect(point):
             frame = ReconnectFrame(str(point))
-        case Completed():
-            frame = _complete_frame(event)
-        case Failed():
-            frame = _failed_frame(event)
+        case Completed() | Failed():
+            frame = _complete_frame(event) if isinstance(event, Completed) else _failed_frame(event)
         case _:
             assert_never(event)
     return frame

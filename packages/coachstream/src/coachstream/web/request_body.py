@@ -151,8 +151,8 @@ def parse_new_message(body: bytes | None, *, received_at: datetime) -> NewMessag
 
     Raises:
         MissingRequestBody, InvalidJson, AttachmentRejected, InvalidUserResponse, MessageTooLong,
-        InvalidTimestamp, InvalidClientMessageId, InvalidRequest (another try), InvalidTimeZone, InvalidRequest
-        (policy): the first of these that applies, in this order.
+        InvalidTimestamp, InvalidClientMessageId, InvalidRequest (another try), InvalidTimeZone,
+        InvalidRequest (policy): the first of these that applies, in this order.
     """
     fields = decode_body(body, MessageBody)
     require_text_only(body)
@@ -163,7 +163,7 @@ def parse_new_message(body: bytes | None, *, received_at: datetime) -> NewMessag
         client_message_id=_client_message_id(fields.client_message_id),
         another_try=_another_try(fields),
         time_zone=time_zone(fields.user_timezone),
-        policy=_policy(fields.policy),
+        policy=_policy(fields),
     )
 
 
@@ -321,10 +321,16 @@ def time_zone(value: object) -> str | None:
     return value
 
 
-def _policy(value: object) -> TurnPolicy | None:
+def _policy(fields: MessageBody) -> TurnPolicy | None:
+    """What happens to a message that must wait; another try never waits.
+
+    Raises:
+        InvalidRequest: it is not a policy, or that of another try.
+    """
+    value = fields.policy
     if value is None:
         return None
-    if not isinstance(value, str) or value not in set(TurnPolicy):
+    if not isinstance(value, str) or value not in set(TurnPolicy) or _another_try(fields) is not None:
         raise InvalidRequest("policy")
     return TurnPolicy(value)
 

@@ -152,7 +152,7 @@ def idempotency_key(their_id: str) -> str:
 
 
 def reply_id(message_key: str | None) -> str | None:
-    """The client's id of the reply to a message: the same for every reader and every attempt."""
+    """The id of the reply to a message in a client's list: the same for every reader and every attempt."""
     return None if message_key is None else f"re-{message_key}"
 
 

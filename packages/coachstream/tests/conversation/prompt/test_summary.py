@@ -78,6 +78,6 @@ def test_a_summary_is_read_back_with_its_date() -> None:
     """As prompts and the index get it."""
     at = datetime(2026, 3, 1, tzinfo=UTC)
     content = SummaryContent("They squat.", preferences=Preferences("short", ("mornings",), ("no Mondays",)))
-    read = content.as_read(total_messages=6, created_at=at)
+    read = content.as_read(total_messages=6, created_at=at, last_message_id="m")
     assert (read.narrative, read.total_messages, read.created_at) == ("They squat.", 6, at)
     assert read.preferences == ("short", "mornings", "no Mondays")

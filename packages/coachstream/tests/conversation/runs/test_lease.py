@@ -223,9 +223,7 @@ async def test_another_message_with_a_wrong_clock_leaves_a_healthy_run_alone(ahe
     """The message is refused as soon as it observes a renewal, and is stored after the reply."""
     async with a_silent_run() as (stage, run_id, _):
         parts = msgspec.structs.replace(stage.dependencies, clock=Ahead(ahead_s))
-        request = msgspec.structs.replace(
-            stage.request("And now?"), streamed=True, policy=TurnPolicy.REJECT
-        )
+        request = msgspec.structs.replace(stage.request("And now?"), streamed=True, policy=TurnPolicy.REJECT)
         failed = [event async for event in events_of(run_turn, request, parts, stage.settings)][-1]
         assert isinstance(failed, Failed)
         assert (failed.code, failed.run_id) == (ErrorCode.TURN_IN_PROGRESS, run_id)

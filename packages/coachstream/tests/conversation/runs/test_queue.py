@@ -27,8 +27,8 @@ from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.conversation.quotas import QuotaLimits
 from coachstream.conversation.run_log import LogEntry, Opened
-from coachstream.conversation.run_queue import RunQueue
-from coachstream.conversation.runs.opener import StopResult
+from coachstream.conversation.run_queue import RunQueue, StopResult
+from coachstream.conversation.runs.exchange import store_exchange
 from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
 from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
 from coachstream.conversation.turn.turn import new_user_message, resume_run, run_opener, run_turn
@@ -106,13 +106,19 @@ class Sender:
         await asyncio.gather(self.task, return_exceptions=True)
 
 
-def stage_with(model: ScriptedModel, **runs: object) -> Stage:
-    stage = Stage(model)
+class EchoStage(Stage):
+    """A stage whose model is an `Echo`."""
+
+    model: Echo
+
+
+def stage_with(model: Echo, **runs: object) -> EchoStage:
+    stage = EchoStage(model)
     stage.settings = msgspec.structs.replace(stage.settings, runs=msgspec.structs.replace(QUICK, **runs))
     return stage
 
 
-async def a_queue(stage: Stage, *texts: str) -> list[Sender]:
+async def a_queue(stage: EchoStage, *texts: str) -> list[Sender]:
     """A reply that is being written, and messages that wait for it, in this order."""
     senders = [Sender(stage, texts[0])]
     await asyncio.wait_for(stage.model.speaking.wait(), PATIENCE_S)
@@ -122,7 +128,9 @@ async def a_queue(stage: Stage, *texts: str) -> list[Sender]:
     return senders
 
 
-def reader_of(stage: Stage, run_id: str, *, after: int = 0, within_s: float = 60) -> asyncio.Task[list[Event]]:
+def reader_of(
+    stage: Stage, run_id: str, *, after: int = 0, within_s: float = 60
+) -> asyncio.Task[list[Event]]:
     """A reader that comes with the address of a queued run."""
     parts = stage.dependencies
     request = ResumeRequest(KEY, run_id, parts.clock.monotonic() + within_s, after=after)
@@ -196,7 +204,13 @@ async def test_a_full_queue_refuses_the_next_message() -> None:
     for sender in senders:
         assert isinstance(await sender.ending(), Completed)
     assert isinstance(await Sender(stage, "five").ending(), Completed)
-    assert [text for role, text in stage.stored() if role == "user"] == ["one", "two", "three", "four", "five"]
+    assert [text for role, text in stage.stored() if role == "user"] == [
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+    ]
 
 
 @pytest.mark.parametrize("name", ["c-two", None])
@@ -391,7 +405,9 @@ async def test_a_message_whose_quota_is_used_up_leaves_the_queue() -> None:
     assert await stage.store.read_queue(KEY) == RunQueue()
     assert [text for _, text in stage.stored()] == ["one", "ONE.", "two", "three"]
     begun = await stage.store.begin_run(
-        KEY, new_user_message(stage.request("two", client_message_id="c-two"), stage.dependencies), "run-x",
+        KEY,
+        new_user_message(stage.request("two", client_message_id="c-two"), stage.dependencies),
+        "run-x",
         LogEntry(0, 1, 0, "w", Opened("")),
     )
     assert not getattr(begun, "is_first_attempt", True)
@@ -429,3 +445,16 @@ async def test_a_sender_that_leaves_the_queue_is_answered_nevertheless() -> None
     await asyncio.wait_for(task, PATIENCE_S)
     assert isinstance(await one.ending(), Completed)
     assert stage.stored()[-1] == (Role.ASSISTANT.value, "TWO.")
+
+
+async def test_a_stored_exchange_does_not_wait_for_a_queue() -> None:
+    """It ends what is unfinished or queued, whose messages stay."""
+    stage = stage_with(Echo("one"))
+    senders = await a_queue(stage, "one", "two")
+    for sender in reversed(senders):
+        await sender.die()
+    question = new_user_message(stage.request("seeded"), stage.dependencies)
+    reply = msgspec.structs.replace(question, role=Role.ASSISTANT, content="Seeded.")
+    await asyncio.wait_for(store_exchange(stage.store, KEY, question, reply), PATIENCE_S)
+    assert await stage.store.read_queue(KEY) == RunQueue()
+    assert [text for _, text in stage.stored()][-3:] == ["two", "seeded", "Seeded."]

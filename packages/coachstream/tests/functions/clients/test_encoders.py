@@ -150,8 +150,15 @@ def encoded(encoder: Encoder, events: Sequence[Event]) -> bytes:
     return encoder.begin() + b"".join(map(encoder.encode, events))
 
 
-def of_ag_ui(*, has_more: bool) -> AgUiEncoder:
-    return AgUiEncoder("thread-1", "run-1", message_id="re-m-1", history=[QUESTION], has_more=has_more)
+def of_ag_ui(*, has_more: bool, version: str | None = "1.0") -> AgUiEncoder:
+    return AgUiEncoder(
+        "thread-1",
+        "run-1",
+        message_id="re-m-1",
+        history=[QUESTION],
+        has_more=has_more,
+        protocol_version=version,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -186,26 +193,30 @@ def test_earlier_versions_of_the_ai_sdk_accept_every_turn_that_withdraws_nothing
     assert (read["text"], read["failure"]) == (said, failure)
 
 
-@given(turn=turns(), has_more=st.booleans())
+@given(turn=turns(), has_more=st.booleans(), version=st.sampled_from(["1.0", None]))
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_the_client_of_ag_ui_accepts_every_turn_and_shows_its_text(
-    official: Oracle, turn: Turn, *, has_more: bool
+    official: Oracle, turn: Turn, *, has_more: bool, version: str | None
 ) -> None:
-    """Also if it still has a part of the reply from an earlier attempt; it ends up with one message."""
+    """Also if it still has a part of the reply from an earlier attempt; it ends up with one message.
+
+    Clients before protocol version 1.0 name none.
+    """
     messages = [QUESTION, PARTIAL] if has_more else [QUESTION]
-    read = official.read("ag-ui", encoded(of_ag_ui(has_more=has_more), turn.events), messages)
+    client = "ag-ui" if version else "ag-ui-0"
+    read = official.read(client, encoded(of_ag_ui(has_more=has_more, version=version), turn.events), messages)
     failure = turn.ending.sentence if isinstance(turn.ending, Failed) else None
     if isinstance(turn.ending, Reconnect):
         failure = RECONNECT_SENTENCE
     assert read == {"text": turn.text, "parts": 1 if turn.text else 0, "failure": failure}
 
 
-@given(turn=turns(), has_more=st.booleans())
+@given(turn=turns(), has_more=st.booleans(), version=st.sampled_from(["1.0", None]))
 @settings(max_examples=150, deadline=None, derandomize=True)
-def test_every_stream_conforms_to_ag_ui(turn: Turn, *, has_more: bool) -> None:
+def test_every_stream_conforms_to_ag_ui(turn: Turn, *, has_more: bool, version: str | None) -> None:
     """The protocol's validator has no finding, not even a warning."""
     validator = create_validator()
-    for data in SseReader().feed(encoded(of_ag_ui(has_more=has_more), turn.events)):
+    for data in SseReader().feed(encoded(of_ag_ui(has_more=has_more, version=version), turn.events)):
         validator.feed(data)
     validator.finalize()
     assert [each for each in validator.report().diagnostics if each.severity != "info"] == []

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
+from ag_ui_validate.transport import TransportOptions, default_run_agent_input, validate_body
 
 from coachstream.conversation.errors import (
     ErrorCode,
@@ -26,28 +25,29 @@ from coachstream.conversation.errors import (
     NotTheLastExchange,
     kind_of,
 )
-from coachstream.conversation.model import ConversationKey, Role, StopReason
-from coachstream.conversation.ports import ModelEvent, ModelStop
-from coachstream.conversation.prompt.prompt import Prompt
-from coachstream.conversation.runs.settings import RunSettings
-from coachstream.functions.stream_coach_conversation.handler import handler_for
+from coachstream.conversation.model import ConversationKey, Role
+from coachstream.conversation.ports import ModelEvent
 from coachstream.services import Services
-from lambda_streaming import to_asgi
 from support.doubles import RememberedConversations, ScriptedModel
+from support.front_end_conversation import (
+    DONE,
+    KEY,
+    NEAR_S,
+    REPLY,
+    WORDS,
+    Chat,
+    SilentAtFirst,
+    make_quick,
+    served,
+    stop,
+    text_of,
+    texts_of,
+)
 from support.front_end_programs import FrontEnd, front_end
-from support.http_server import serving
 from support.patience import PATIENCE_S
 from support.places import ROOT
 
-KEY = ConversationKey("sam", "mara", "conv1")
-CONVERSATION = "users/sam/coaches/mara/conversations/conv1"
-WORDS = ("Zwölf Wiederholungen, ", "stark 💪🏽! ", "Und morgen \u2028 ", "„Pause“.\n")
-REPLY = "".join(WORDS)
-DONE = ModelStop(StopReason.END_TURN)
 PICTURE = {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,aGVsbG8="}
-
-#: The function's timeout in the tests of what happens near it; the reader is sent away 3 s before.
-NEAR_S = 6
 
 
 @pytest.fixture(scope="module")
@@ -67,18 +67,7 @@ async def chats() -> AsyncIterator[FrontEnd]:
 def services(services: Services, model: ScriptedModel, conversation: ConversationKey) -> Services:
     """Services that commit at once, poll quickly, and whose model says `REPLY`."""
     assert conversation == KEY
-    quick = RunSettings(commit_every_s=0.0, renew_every_s=0.05, first_poll_s=0.01, longest_poll_s=0.02)
-    services.turn_settings = msgspec.structs.replace(services.turn_settings, runs=quick)
-    services.settings = msgspec.structs.replace(services.settings, keep_alive_s=0.05)
-    model.script = (*WORDS, DONE)
-    return services
-
-
-@asynccontextmanager
-async def served(services: Services, *, timeout_s: float = 4 * PATIENCE_S) -> AsyncIterator[str]:
-    app = to_asgi(handler_for(lambda: services), timeout_s=timeout_s, drain_timeout_s=5)
-    async with serving(app) as port:
-        yield f"http://127.0.0.1:{port}/{CONVERSATION}"
+    return make_quick(services, model)
 
 
 @pytest.fixture
@@ -88,34 +77,16 @@ async def url(services: Services) -> AsyncIterator[str]:
         yield at
 
 
-def text_of(message: dict[str, Any]) -> str:
-    """The text of a message of either package."""
-    parts = message.get("parts")
-    if parts is None:
-        return str(message["content"])
-    return "".join(part["text"] for part in parts if part["type"] == "text")
-
-
-def texts_of(state: dict[str, Any]) -> list[tuple[str, str]]:
-    return [(message["role"], text_of(message)) for message in state["messages"]]
-
-
-class AiSdk:
+class AiSdk(Chat):
     """A chat with `useChat`."""
 
     def __init__(self, chats: FrontEnd, url: str, name: str, version: int = 7) -> None:
-        self._chats, self._name = chats, name
+        super().__init__(chats, name)
         self._url, self._version = f"{url}/ai-sdk", version
 
     async def open(self, *, user: str = "sam", **options: object) -> None:
         await self.call("open", url=self._url, token=user, version=self._version, **options)
         await self.call("until", status=["ready", "submitted", "streaming"])
-
-    async def call(self, do: str, **arguments: object) -> dict[str, Any]:
-        return await self._chats.call(do, self._name, **arguments)
-
-    async def until(self, *status: str, text: str = "", finishes: int = 0) -> dict[str, Any]:
-        return await self.call("until", status=status, text=text, finishes=finishes)
 
 
 @pytest.mark.parametrize("version", [6, 7])
@@ -411,33 +382,23 @@ async def test_use_chat_is_told_that_another_device_has_gone_on(
 
 
 @pytest.mark.parametrize(
-    ("page", "function"),
-    [("use-the-ai-sdk.md", "function carryOn"), ("use-ag-ui.md", "async function runToTheEnd")],
+    ("page", "function", "program"),
+    [
+        ("use-the-ai-sdk.md", "function carryOn", "front_end.mjs"),
+        ("use-the-ai-sdk.md", "function useCoach", "assistant_ui.mjs"),
+        ("use-ag-ui.md", "async function runToTheEnd", "front_end.mjs"),
+        ("use-ag-ui.md", "function createCopilotKit", "copilotkit.mjs"),
+    ],
 )
-def test_the_lines_that_the_pages_give_are_those_that_are_tested(page: str, function: str) -> None:
-    """`front_end.mjs` has them word for word."""
+def test_the_lines_that_the_pages_give_are_those_that_are_tested(
+    page: str, function: str, program: str
+) -> None:
+    """The program has them word for word."""
     found = re.search(
         rf"^{function}\(.*?^\}}$", (ROOT / "docs/how-to" / page).read_text(), re.MULTILINE | re.DOTALL
     )
     assert found
-    assert found[0] in (Path(__file__).parent / "node" / "front_end.mjs").read_text()
-
-
-async def stop(url: str, run_id: str) -> None:
-    """Stop a run with our own API."""
-    async with httpx.AsyncClient(trust_env=False, headers={"authorization": "Bearer sam"}) as http:
-        assert (await http.delete(f"{url}/stream/{run_id}")).status_code == 202
-
-
-class SilentAtFirst(ScriptedModel):
-    """Breaks off after two words until it is called again, and then continues."""
-
-    can_continue = True
-
-    async def stream(self, prompt: Prompt, *, deadline: float) -> AsyncGenerator[ModelEvent, None]:
-        self.script = (*WORDS[2:], DONE) if self.calls else (*WORDS[:2], asyncio.Event())
-        async for event in super().stream(prompt, deadline=deadline):
-            yield event
+    assert found[0] in (Path(__file__).parent / "node" / program).read_text()
 
 
 async def test_a_second_client_stops_the_reply(chats: FrontEnd, url: str, model: ScriptedModel) -> None:
@@ -589,6 +550,32 @@ async def test_two_agents_read_a_reply_and_see_that_it_was_stopped(
         assert state["events"][-1]["outcome"] == {"type": "cancelled"}
         assert texts_of(state)[-1] == ("assistant", "".join(WORDS[:2]))
     assert model.calls == 1
+
+
+@pytest.mark.parametrize(
+    "script",
+    [(*WORDS, DONE), (WORDS[0], ModelRejected()), (WORDS[0], ModelStreamBroken())],
+    ids=["whole", "failed", "withdrawn"],
+)
+async def test_what_is_served_conforms_to_ag_ui(
+    url: str, services: Services, model: ScriptedModel, script: tuple[ModelEvent, ...]
+) -> None:
+    """The response itself, and the one to an agent that runs again and has a part of the reply."""
+    model.script = script
+    services.fallback_model = ScriptedModel(*WORDS, DONE)
+    question = {"id": "m-1", "role": "user", "content": "How was my week?"}
+    partial = {"id": "a-1", "role": "assistant", "content": WORDS[0]}
+    headers = {"authorization": "Bearer sam", "accept": "text/event-stream"}
+    async with httpx.AsyncClient(trust_env=False, headers=headers, timeout=PATIENCE_S) as http:
+        for messages in ([question], [question, partial]):
+            body = {**default_run_agent_input(), "messages": messages}
+            async with http.stream("POST", f"{url}/ag-ui", json=body) as response:
+                # As a recording: what is checked otherwise depends on how fast the machine is.
+                validated = await validate_body(
+                    response.aiter_bytes(), response.headers["content-type"], TransportOptions(recorded=True)
+                )
+            assert validated.event_count > len(messages)
+            assert [each for each in validated.report.diagnostics if each.severity != "info"] == []
 
 
 async def test_near_the_timeout_an_agent_carries_on(chats: FrontEnd, services: Services) -> None:

@@ -60,7 +60,9 @@ class SummaryContent(msgspec.Struct, frozen=True):
     conversation_tags: Texts = ()
     confidence: int = 0
 
-    def as_read(self, *, total_messages: int, created_at: datetime) -> ConversationSummary:
+    def as_read(
+        self, *, total_messages: int, created_at: datetime, last_message_id: str
+    ) -> ConversationSummary:
         """The summary as it will be read from the store."""
         likes, methods = self.preferences, self.methodology_preferences
         style = (likes.communication_style,) if likes.communication_style else ()
@@ -80,6 +82,7 @@ class SummaryContent(msgspec.Struct, frozen=True):
             important_context=self.important_context,
             total_messages=total_messages,
             created_at=created_at,
+            last_message_id=last_message_id,
         )
 
 

@@ -25,7 +25,7 @@ _WRITER = "exchange"
 
 
 async def store_exchange(store: RunStore, key: ConversationKey, question: Message, reply: Message) -> None:
-    """Store both unless they exist; an unfinished run of the conversation is interrupted.
+    """Store both unless they exist; an unfinished run of the conversation is interrupted, queued ones end.
 
     Raises:
         ConversationNotFound, StorageUnavailable: as the store does.
@@ -35,8 +35,12 @@ async def store_exchange(store: RunStore, key: ConversationKey, question: Messag
         begun = await store.begin_run(key, question, run_id, _entry(0, Opened(question.id)))
         if not isinstance(begun, ConversationBusy):
             break
-        last = await store.read_last(key, begun.run_id)
         broken = Broken(TurnInterrupted.code, retryable=True)
+        for run in begun.queued:
+            await store.leave_queue(key, run.run_id, _entry(1, broken), is_withdrawn=False)
+        if begun.is_idle:
+            continue
+        last = await store.read_last(key, begun.run_id)
         with suppress(RunNotFound):  # it ended in the meantime
             await store.finish_run(
                 key, begun.run_id, _entry(0 if last is None else last.number + 1, broken), None

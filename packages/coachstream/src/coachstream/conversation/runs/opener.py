@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
-from enum import StrEnum
 
 import msgspec
 
@@ -48,7 +47,7 @@ from coachstream.conversation.run_log import (
     ending_of,
     first_waiting_id,
 )
-from coachstream.conversation.run_queue import RunQueue
+from coachstream.conversation.run_queue import RunQueue, StopResult
 from coachstream.conversation.runs.claim import RunClaim, claim_of, opening_entry
 from coachstream.conversation.runs.closer import RunCloser
 from coachstream.conversation.runs.deduplication import find_earlier, has_failed_to_arrive, is_recent
@@ -58,14 +57,6 @@ from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
 
 MessageNow = Callable[[], Message]
 """Creates the message with the current time."""
-
-
-class StopResult(StrEnum):
-    """What a request to stop a run has done."""
-
-    STOPPING = "stopping"
-    FINISHED = "finished"
-    WITHDRAWN = "withdrawn"
 
 
 class QueuePlace(msgspec.Struct, frozen=True):
@@ -129,6 +120,7 @@ class RunOpener:
             has_producer: whether the caller holds the run's lease; if not, its first reader will.
             time_zone: `Opened.time_zone`.
             policy: what to do if a reply is being written; the setting, if it is None.
+            another_try: what is to be tried again; None for a message that is sent.
 
         Returns:
             The claim on the new run; or the beginning of the run that this message already has; or its place
@@ -153,16 +145,7 @@ class RunOpener:
         while True:
             now = milliseconds_of(self._clock.now())
             opened = self._opened(message, writer, at=now, has_producer=has_producer, time_zone=time_zone)
-            if another_try is None:
-                result = await self._store.begin_run(
-                    key, earlier or message, run_id, opened, self._settings.quotas
-                )
-            else:
-                replacing = message if another_try.kind is TryKind.REPLACE else None
-                result = await self._store.begin_try(
-                    key, another_try, replacing, run_id, opened, self._settings.quotas
-                )
-            match result:
+            match result := await self._begin(key, earlier or message, run_id, opened, another_try):
                 case RunBegun():
                     return claim_of(key, run_id, result, opened)
                 case AlreadyAnswered() if earlier is not None and not has_failed_to_arrive(earlier, message):
@@ -170,18 +153,11 @@ class RunOpener:
                 case AlreadyAnswered():
                     return result
                 case ConversationBusy():
-                    joined: LogPoint | RunQueued | None
-                    how = policy or self._settings.policy
-                    if another_try is not None and result.is_idle:
-                        raise TryInProgress(result.run_id)
-                    if another_try is not None or (how is TurnPolicy.REJECT and not result.is_idle):
-                        joined = await self._with_busy(
-                            *(key, earlier or message, result, deadline),
-                            is_another_try=another_try is not None,
-                        )
-                    else:
-                        place = QueuePlace(run_id, time_zone, how)
-                        joined = await self._queue(key, earlier or message, result, place)
+                    place = QueuePlace(run_id, time_zone, policy or self._settings.policy)
+                    joined = await self._behind(
+                        *(key, earlier or message, result, place, deadline),
+                        is_another_try=another_try is not None,
+                    )
                     if joined is not None:
                         return joined
                     self.has_waited = True
@@ -288,6 +264,41 @@ class RunOpener:
 
     async def _stop_begun(self, key: ConversationKey, run_id: str) -> StopResult:
         return StopResult.STOPPING if await self.stop(key, run_id) else StopResult.FINISHED
+
+    async def _begin(
+        self,
+        key: ConversationKey,
+        message: Message,
+        run_id: str,
+        opened: LogEntry,
+        another_try: TryRequest | None,
+    ) -> RunBegun | AlreadyAnswered | ConversationBusy:
+        quotas = self._settings.quotas
+        if another_try is None:
+            return await self._store.begin_run(key, message, run_id, opened, quotas)
+        replacing = message if another_try.kind is TryKind.REPLACE else None
+        return await self._store.begin_try(key, another_try, replacing, run_id, opened, quotas)
+
+    async def _behind(
+        self,
+        key: ConversationKey,
+        message: Message,
+        busy: ConversationBusy,
+        place: QueuePlace,
+        deadline: float,
+        *,
+        is_another_try: bool,
+    ) -> LogPoint | RunQueued | None:
+        """Join the message's own run, queue it, or wait for another run's end; None to begin again.
+
+        Raises:
+            TurnInProgress, TryInProgress, MessageWithdrawn: as `open`.
+        """
+        if is_another_try and busy.is_idle:
+            raise TryInProgress(busy.run_id)
+        if is_another_try or (place.policy is TurnPolicy.REJECT and not busy.is_idle):
+            return await self._with_busy(key, message, busy, deadline, is_another_try=is_another_try)
+        return await self._queue(key, message, busy, place)
 
     async def _queue(
         self, key: ConversationKey, message: Message, busy: ConversationBusy, place: QueuePlace

@@ -1,9 +1,9 @@
 """Waits in the queue of a conversation until a run's turn has come, then begins the run.
 
-Nothing moves the queue but the processes that wait in it, so each of them watches over all that is before its
-run: it closes an unfinished run whose lease holder died, and it begins the first run of the queue if no process
-does so for a while, as *its own* monotonic clock measures it. Which process begins a run does not matter: the
-store lets only one, and the others follow that run.
+Nothing moves the queue but the processes that wait in it, so each of them watches over all that is before
+its run. It closes an unfinished run whose lease holder died, and it begins the first run of the queue if no
+process does so for a while, as its own monotonic clock measures it. Which process begins a run does not
+matter: the store lets only one, and the others follow that run.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ class QueueWaiter:
             if self._clock.monotonic() + pause_s > self._deadline:
                 return Reconnect(LogPoint(self._run_id, 0))
             await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, self._settings.longest_poll_s)
+            # Only the first must not miss its turn.
+            longest_s = self._settings.longest_poll_s * (1 if position == 1 else 2)
+            pause_s = min(2 * pause_s, longest_s)
 
     async def _outside(self) -> LogPoint | Failed:
         """The run has begun, or has left the queue without.

@@ -20,6 +20,7 @@ class TurnPolicy(StrEnum):
 DEFAULT_MAX_QUEUED = 3
 """As many as a person sends before looking whether anything comes back."""
 
+
 class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of runs. Durations are in seconds.
 

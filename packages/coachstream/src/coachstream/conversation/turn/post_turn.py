@@ -5,8 +5,8 @@ function that is invoked asynchronously, or after the response. Requests can arr
 concurrently. A summary replaces only one of fewer messages, and a title only the default one, each by a
 condition on the write. So the second of two requests costs a call of the model at most, and changes nothing.
 
-After another try at the last exchange, the conversation has as many messages as before, but the last of them has
-a later id. Then its summary replaces the one that has the older version.
+After another try at the last exchange, the conversation has as many messages as before, but the last of them
+has a later id. Then its summary replaces the one that has the older version.
 """
 
 from __future__ import annotations
@@ -142,16 +142,14 @@ class PostTurn:
         outcome = Outcome.NOT_DUE
         if summary.total_messages <= request.message_count:
             written = await self._summary(request, summary)
-            if written is None and not summary.narrative:
-                return Outcome.NOT_DUE
-            if written is None:
-                pass
-            elif await self._store.save_summary(key, written):
+            if written is not None and await self._store.save_summary(key, written):
                 outcome = Outcome.WRITTEN
                 summary = written.content.as_read(
-                    total_messages=written.total_messages, created_at=written.created_at
+                    total_messages=written.total_messages,
+                    created_at=written.created_at,
+                    last_message_id=written.last_message_id,
                 )
-            else:
+            elif written is not None:
                 summary = await self._store.load_summary(key)
         # Also if there was one: an earlier attempt may have failed here.
         if self._recall is not None and summary.narrative:

@@ -177,9 +177,7 @@ class Reply:
         self._side_effects.follow_reply()
         await self._finish_side_effects()
         claim = self._claim
-        return completed(
-            claim.key, claim.user_message, reply, ending, self._writer.point, claim.another_try
-        )
+        return completed(claim.key, claim.user_message, reply, ending, self._writer.point, claim.another_try)
 
     async def _conclude(self, stop_reason: StopReason) -> tuple[Finished, Message]:
         """Do what must be done before the reply is stored, then store it."""

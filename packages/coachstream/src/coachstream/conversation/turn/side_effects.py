@@ -10,9 +10,9 @@ is stored. If the process dies in between, the message has no reply, and the pro
 off the workout. The message is marked after the hand-off, so that no one does so again. If the process dies
 between these two steps, the builder is called twice, with the same message id and time.
 
-Another try at an exchange does none of this twice: a reply that is regenerated or continued belongs to the same
-message. A message that replaces another one is marked as handed off if that one was, and a memory that both
-request is saved as that of the new one.
+Another try at an exchange does none of this twice: a reply that is regenerated or continued belongs to the
+same message. A message that replaces another one is marked as handed off if that one was, and a memory that
+both request is saved as that of the new one.
 
 The rest are follow-ups: memories are counted as used after the first text is sent; after the reply is
 stored, a summary and a title are requested, and a new memory is indexed for semantic search.
@@ -356,7 +356,7 @@ class SideEffects:
     async def _summarize(self, builder: SummaryBuilder, reading: Awaitable[Conversation]) -> None:
         request = due_summary(
             await reading,
-            # After another try, what its exchange was due for is due again, of the version that is chosen now.
+            # After another try, what its exchange was due for is due again, of the version chosen now.
             added_messages=2 if self._claim.is_first_attempt or self._claim.another_try is not None else 1,
             is_complex=self._verdict is not None and self._verdict.is_complex,
         )

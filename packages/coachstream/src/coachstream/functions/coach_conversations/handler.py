@@ -84,6 +84,8 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
         invocation.logs = adapters.settings.logs
         await authenticate(event.header("authorization"), adapters.verifier.verify, user_id=route.user_id)
         invocation.key = route.key
+        if route.resource in {Resource.VERSIONS, Resource.VERSION}:
+            return await _on_versions(route, adapters)
         perform = _on_all_data if route.resource in _ALL_DATA else _on_conversations
         return await perform(event, route, adapters, invocation)
 
@@ -108,12 +110,6 @@ async def _on_conversations(
         case (Resource.COUNT, _):
             conversations = await store.list_conversations(route.user_id, route.coach_id)
             return JsonResponse(HTTPStatus.OK, conversation_count(conversations))
-        case (Resource.VERSIONS, _):
-            return await _versions(route.key, route.message_id, services)
-        case (Resource.VERSION, _):
-            await Turns(services).close_dead(route.key)
-            await store.choose_version(route.key, route.message_id, route.version_id)
-            return await _versions(route.key, route.version_id, services)
         case (_, "PUT"):
             change = parse_conversation_change(event.body)
             changed = await store.change_conversation(route.key, change)
@@ -126,7 +122,12 @@ async def _on_conversations(
             return JsonResponse(HTTPStatus.OK, await _read(route.key, parse_page(event), services))
 
 
-async def _versions(key: ConversationKey, message_id: str, services: Services) -> JsonResponse:
+async def _on_versions(route: Route, services: Services) -> JsonResponse:
+    key, message_id = route.key, route.message_id
+    if route.resource is Resource.VERSION:
+        await Turns(services).close_dead(key)
+        await services.store.choose_version(key, message_id, route.version_id)
+        message_id = route.version_id
     versions = await services.store.load_versions(key, message_id)
     if not versions:
         await services.store.get_conversation(key)  # raises if there is none

@@ -15,14 +15,16 @@ A request that is rejected before the stream begins gets an HTTP error status an
 event. After that the status is 200, `start` is sent immediately, and the stream ends with `complete`, `error`
 or `reconnect`. A `POST` that accepts only JSON opens the run and returns its URL, for an `EventSource`.
 
-In the other protocols a request that is rejected gets JSON, unless it is for its method.
+In the other protocols a request that is rejected gets JSON.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
+from coachstream.conversation.errors import CoachStreamError
 from coachstream.functions.acceptance import METHODS, Accepted, accept
 from coachstream.functions.initialization import initialize
 from coachstream.functions.json_response import Responder
@@ -34,6 +36,7 @@ from coachstream.functions.stream_coach_conversation.stop import stop
 from coachstream.observability.invocation import Invocation
 from coachstream.observability.observed import observed
 from coachstream.services import Services, services_of_this_process
+from coachstream.web.request_body import read_event
 from coachstream.web.routes import Resource
 from coachstream.web.run_requests import wants_json
 from lambda_streaming import LambdaContext, ResponseStream, streamify_response
@@ -60,7 +63,7 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
             except Exception as error:  # noqa: BLE001 (nothing may reach the client but a typed error)
                 failure = as_coachstream_error(error, logger)
                 invocation.error = failure.code
-                await refuse(response_stream, failure, as_json=_takes_json(accepted))
+                await refuse(response_stream, failure, as_json=_takes_json(accepted, payload, context))
             else:
                 await respond(response_stream)
         if adapters is not None:
@@ -69,11 +72,18 @@ def handler_for(services: Callable[[], Services]) -> LambdaHandler:
     return streamify_response(handler)
 
 
-def _takes_json(accepted: Accepted | None) -> bool:
+def _takes_json(accepted: Accepted | None, payload: object, context: LambdaContext) -> bool:
     if accepted is None:
-        return False
+        return _is_for_others(payload, context)
     is_ours = accepted.route.resource in {Resource.STREAM, Resource.RUN}
     return not is_ours or accepted.event.method == "DELETE" or wants_json(accepted.event)
+
+
+def _is_for_others(payload: object, context: LambdaContext) -> bool:
+    """Whether a path that is no route was meant for the wire protocol of another project."""
+    with suppress(CoachStreamError):
+        return not {Resource.AI_SDK, Resource.AG_UI}.isdisjoint(read_event(payload, context).segments)
+    return False
 
 
 async def _responder(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from coachstream.conversation.errors import ConversationNotFound
 from coachstream.conversation.run_log import FROM_THE_BEGINNING, Reset, RunState
+from coachstream.conversation.run_queue import RunQueue
 from coachstream.conversation.turn.request import ResumeRequest
 from coachstream.functions.acceptance import Accepted, accept_reader, accept_user
 from coachstream.functions.json_response import Responder
@@ -51,21 +53,24 @@ async def resume(accepted: Accepted, services: Services, invocation: Invocation)
 async def replay(accepted: Accepted, services: Services, invocation: Invocation) -> Responder:
     """Stream the conversation's unfinished reply from its beginning, for a reader that has no cursor.
 
-    It reads the run behind its last reset, because not every such reader can withdraw text. Responds 204 if
-    no reply is being written.
+    It reads the run behind its last reset, because not every such reader can withdraw text. If no reply is
+    being written, the first in the queue begins; responds 204 if there is none.
 
     Raises:
         CoachStreamError: access is denied, or the store failed.
     """
     await accept_user(accepted, services)
     invocation.key = key = accepted.route.key
-    run_id = await services.store.unfinished_run(key)
-    entries = () if run_id is None else await services.store.read_log(key, run_id)
-    state = RunState.of(entries)
-    if run_id is None or state is None:
+    queue = await _queue_of(key, services)
+    run_id = queue.first_run_id
+    if run_id is None:
         return no_content
-    user_message = await services.store.load_message(key, state.opened.user_message_id)
-    if user_message is None:
+    entries = await services.store.read_log(key, run_id)
+    state = RunState.of(entries)
+    user_message_id = queue.queued[0].user_message_id if queue.run_id is None else None
+    user_message_id = user_message_id if state is None else state.opened.user_message_id
+    user_message = user_message_id and await services.store.load_message(key, user_message_id)
+    if not user_message:
         return no_content
     resets = (entry.number for entry in entries if isinstance(entry.content, Reset))
     request = ResumeRequest(
@@ -89,6 +94,14 @@ def _relay_of(turn: TurnReader, encoder: Encoder, services: Services, invocation
     return partial(relay, begin=begin, encoder=encoder, services=services, invocation=invocation)
 
 
+async def _queue_of(key: ConversationKey, services: Services) -> RunQueue:
+    """What the conversation works on; nothing, if it is being deleted."""
+    try:
+        return await services.store.read_queue(key)
+    except ConversationNotFound:
+        return RunQueue()
+
+
 async def _run_of(cursor: Cursor, key: ConversationKey, services: Services) -> str | None:
     """The run that the reader has started, finished or not; else the conversation's unfinished one.
 
@@ -97,7 +110,7 @@ async def _run_of(cursor: Cursor, key: ConversationKey, services: Services) -> s
     begun = cursor.newest
     if begun is not None and await services.store.read_last(key, begun.run_id) is not None:
         return begun.run_id
-    queue = await services.store.read_queue(key)
+    queue = await _queue_of(key, services)
     if begun is not None and queue.position_of(begun.run_id) is not None:
         return begun.run_id
     return queue.first_run_id

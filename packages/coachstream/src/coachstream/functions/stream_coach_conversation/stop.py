@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from coachstream.conversation.run_queue import StopResult
 from coachstream.functions.acceptance import Accepted, accept_user
 from coachstream.functions.json_response import JsonResponse, Responder
 from coachstream.functions.stream_coach_conversation.relay import respond_with
@@ -23,5 +24,5 @@ async def stop(accepted: Accepted, services: Services, invocation: Invocation) -
     route = accepted.route
     invocation.key = route.key
     result = await Turns(services).stop(route.key, route.run_id)
-    status = HTTPStatus.ACCEPTED if result.value == "stopping" else HTTPStatus.OK
+    status = HTTPStatus.ACCEPTED if result is StopResult.STOPPING else HTTPStatus.OK
     return respond_with(JsonResponse(status, RunStoppedBody(route.run_id, result.value)))

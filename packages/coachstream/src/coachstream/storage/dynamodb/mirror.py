@@ -97,7 +97,7 @@ class Mirror:
         positions: Mapping[int, str],
         reply: Message,
     ) -> bool:
-        """Put a version in place of another one; remove that if it does not fit. False if the list changed."""
+        """Put a version in place of another one, which is removed in any case; false if the list changed."""
         user_message_id = reply.metadata.reply_to
         ids = {as_record(message).get("id") for message in stored}
         user_message = None if user_message_id in ids else await self._message(key, user_message_id)

@@ -6,12 +6,15 @@ the end of a run. The item says where to look instead, and errs on the safe side
 - `open`: the conversations that may have an unfinished run, a set. A conversation in which a run begins has
   none, so it needs one place however often it is used. If the set is full, the store looks at the unfinished
   run of each conversation and at the lease in its log, and takes out the conversations whose run is over.
+- `late`: the conversations that were taken out with an unfinished run, because its lease was over, a set.
+  Such a run may go on: its tokens count, and it holds a place again once it has renewed its lease.
 - `turns<minute>`: the runs that began in a minute, counted from 1970. A claim removes some earlier counts.
 - The tokens of a run are added to the conversation's `coachTurn` item, which the end of a run writes anyway:
-  `tokens<day>`. The user's total is their sum over the open conversations, plus `settledTokens` (of
-  `settledDay`), what conversations had that were taken out. A turn reads it while the model writes. If the
+  `tokens<day>`. The user's total is their sum over the open and late conversations, plus `settledTokens` (of
+  `settledDay`), what conversations had that are neither. A turn reads it while the model writes. If the
   day's tokens are used up, its end stores the total: `knownTokens` (of `knownDay`) refuses the next claim.
-- `claims` counts the runs that began, for optimistic concurrency.
+- `claims` counts the runs that began, for optimistic concurrency. A refusal for want of places is certain
+  only if it has not changed while they were counted.
 - `maxConcurrentRuns`, `maxTurnsPerMinute`, `maxTokensPerDay`: the user's own limits, written by operators.
   With one that is not a number from 0 on, no run begins. A fraction counts as the next whole number.
 """
@@ -25,7 +28,7 @@ from contextlib import suppress
 
 import msgspec
 
-from coachstream.conversation.errors import StorageUnavailable
+from coachstream.conversation.errors import QuotaExceeded, StorageUnavailable
 from coachstream.conversation.model import ConversationKey
 from coachstream.conversation.prompt.records import as_count, as_text
 from coachstream.conversation.quotas import (
@@ -47,6 +50,9 @@ from coachstream.storage.dynamodb.table_client import TableClient, TransactionCa
 
 MOST_OLD_MINUTES = 8
 """The counts of earlier minutes that may pile up before a turn removes them, for one write unit."""
+
+MOST_LATE = MOST_PLACES
+"""The late conversations that are kept, the newest ones: each is read with the open ones."""
 
 REMOVED_WINDOWS = range(2, 7)
 """The earlier windows that each write removes. The last one may be the current one of a clock behind."""
@@ -71,10 +77,11 @@ class UnusableLimit(StorageUnavailable):
 
 
 class _Open(msgspec.Struct, frozen=True):
-    """An open conversation: its tokens of the day, and whether it holds a place."""
+    """An open or late conversation: its tokens of the day, its run, and whether that holds a place."""
 
     conversation_id: str
     tokens: int
+    has_run: bool
     holds_a_place: bool
 
 
@@ -102,11 +109,16 @@ class Quotas:
         known = _use_in(item, limits, at)
         known.check()  # without a read, if turns or tokens are used up
         found = await self._open(key.user_id, item, at, reads_leases=True)
-        _with(known, item, found, at).check()
+        try:
+            _with(known, item, found, at).check()
+        except QuotaExceeded:
+            if await self._has_claimed_since(key.user_id, item):
+                return  # a run that ended and one that began since may both have been counted
+            raise
         over = [each for each in found if not each.holds_a_place][:MOST_TAKEN_OUT]
-        writes: dict[str, Write] = {"quota": _settling(key.user_id, item, over, at)}
+        writes: dict[str, Write] = {"quota": _settling(key.user_id, item, found, over, at)}
         for each in over:
-            if each.tokens:
+            if each.tokens and not each.has_run:
                 spent = _spent_name(day_of(at))
                 writes[f"tokens of {each.conversation_id}"] = Update(
                     unfinished_run_key(msgspec.structs.replace(key, conversation_id=each.conversation_id)),
@@ -141,20 +153,27 @@ class Quotas:
         values = {f":{name}": value for name, value in kept.items()}
         await self._table.change(Update(quota_key(user_id), " ".join(changes), values=values))
 
+    async def _has_claimed_since(self, user_id: str, item: Item) -> bool:
+        now = await self._table.get(quota_key(user_id), only="#claims") or {}
+        return as_count(now.get("claims")) != as_count(item.get("claims"))
+
     async def _open(self, user_id: str, item: Item, at: int, *, reads_leases: bool) -> list[_Open]:
         async def look(conversation_id: str) -> _Open:
             item_key = unfinished_run_key(ConversationKey(user_id, "", conversation_id))
             turn = await self._table.get(item_key) or {}
             run_id = as_text(turn.get("runId"))
-            takes_place = bool(run_id)
+            takes_place = bool(run_id) and conversation_id in open_ones
             if run_id and reads_leases:
                 key = ConversationKey(user_id, as_text(turn.get("coachId")), conversation_id)
                 takes_place = holds_a_place(await self._logs.last(key, run_id), at)
                 if not takes_place:  # the end of the run may have counted its tokens since
                     turn = await self._table.get(item_key) or {}
-            return _Open(conversation_id, as_count(turn.get(_spent_name(day_of(at)))), takes_place)
+                    run_id = as_text(turn.get("runId"))
+            tokens = as_count(turn.get(_spent_name(day_of(at))))
+            return _Open(conversation_id, tokens, bool(run_id), takes_place)
 
-        return await asyncio.gather(*map(look, _open_in(item)))
+        open_ones = _conversations_in(item, "open")
+        return await asyncio.gather(*map(look, sorted(open_ones | _conversations_in(item, "late"))))
 
 
 def taking(key: ConversationKey, limits: QuotaLimits, at: int) -> Update:
@@ -261,10 +280,15 @@ def _settled_in(item: Item, at: int) -> int:
     return as_count(item.get("settledTokens")) if item.get("settledDay") == day_of(at) else 0
 
 
-def _settling(user_id: str, item: Item, over: list[_Open], at: int) -> Update:
+def _settling(user_id: str, item: Item, found: list[_Open], over: list[_Open], at: int) -> Update:
     """The write that takes conversations out whose run is over, unless a run has begun since."""
-    kept = set(_open_in(item)) - {each.conversation_id for each in over}
-    settled = _settled_in(item, at) + sum(each.tokens for each in over)
+    kept = _conversations_in(item, "open") | {each.conversation_id for each in found if each.holds_a_place}
+    kept -= {each.conversation_id for each in over}
+    late = _conversations_in(item, "late") - kept
+    late -= {each.conversation_id for each in over if not each.has_run}
+    late |= {each.conversation_id for each in over if each.has_run}
+    late = frozenset(sorted(late)[-MOST_LATE:])  # an id begins with a time
+    settled = _settled_in(item, at) + sum(each.tokens for each in over if not each.has_run)
     values: dict[str, object] = {
         ":claims": as_count(item.get("claims")),
         ":one": 1,
@@ -273,19 +297,20 @@ def _settling(user_id: str, item: Item, over: list[_Open], at: int) -> Update:
     }
     change = "SET #settledDay = :day, #settledTokens = :settled"
     removed = _old_minutes(item, at)
-    if kept:
-        change += ", #open = :open"
-        values[":open"] = kept
-    else:
-        removed.append("open")
+    for name, conversations in (("open", kept), ("late", late)):
+        if conversations:
+            change += f", #{name} = :{name}"
+            values[f":{name}"] = conversations
+        else:
+            removed.append(name)
     if removed:
         change += f" REMOVE {_names(removed)}"
     return Update(quota_key(user_id), f"{change} ADD #claims :one", "#claims = :claims", values)
 
 
-def _open_in(item: Item) -> list[str]:
-    found = item.get("open")
-    return sorted(found) if isinstance(found, frozenset) else []
+def _conversations_in(item: Item, name: str) -> frozenset[str]:
+    found = item.get(name)
+    return found if isinstance(found, frozenset) else frozenset()
 
 
 def _old_minutes(item: Item, at: int, *, at_least: int = 1) -> list[str]:

@@ -279,10 +279,12 @@ class DynamoDbRuns:
         return message_of(item)
 
     async def mark_handed_off(self, key: ConversationKey, message_id: str) -> None:
-        """Mark a stored message: one write (see `RunStore`)."""
-        change = Update(message_key(key, message_id), f"SET #{HANDED_OFF} = :yes", IS_THERE, {":yes": True})
-        with suppress(ConditionFailed):  # deleted in the meantime, and stays deleted
-            await self._table.change(change)
+        """Mark a stored message: one write, or two for one whose reply is not stored yet (see `RunStore`)."""
+        for where in (message_key, version_key):
+            change = Update(where(key, message_id), f"SET #{HANDED_OFF} = :yes", IS_THERE, {":yes": True})
+            with suppress(ConditionFailed):  # pending, or deleted in the meantime, and stays deleted
+                await self._table.change(change)
+                return
 
     async def find_recent_message(
         self, key: ConversationKey, text: str, *, since: datetime
@@ -325,12 +327,9 @@ class DynamoDbRuns:
         if stored is None:
             return None
         indexed = await self._reply_index.load(key, stored.id)
-        if indexed is not None and indexed.is_complete:
-            reply = await self.load_message(key, indexed.reply_id)
-            if reply is not None:
-                return AlreadyAnswered(stored, reply)
-        if indexed is not None and indexed.is_replaced:
-            raise NotTheLastExchange
+        reply = await self._complete_reply(key, indexed)
+        if reply is not None:
+            return AlreadyAnswered(stored, reply)
         if there is None or there.queue.first_run_id is None:
             looked_up = there is not None and there.newest_id is None
             # The new message's id was greater than all others, unless that condition failed.
@@ -351,6 +350,19 @@ class DynamoDbRuns:
             else:
                 return RunBegun(stored, is_first_attempt=False, at=opened_at(first))
         return _busy(cancelled, there, stored)
+
+    async def _complete_reply(self, key: ConversationKey, indexed: IndexedReply | None) -> Message | None:
+        """The complete reply to a message, also if another message has replaced that.
+
+        Raises:
+            NotTheLastExchange: another message has replaced one that has no complete reply.
+        """
+        if indexed is None:
+            return None
+        reply = await self.load_message(key, indexed.reply_id) if indexed.is_complete else None
+        if reply is None and indexed.is_replaced:
+            raise NotTheLastExchange
+        return reply
 
     async def _make_room(
         self, cancelled: TransactionCancelled, key: ConversationKey, quotas: QuotaLimits, opened: LogEntry
@@ -434,15 +446,11 @@ class DynamoDbRuns:
         free: Write | None = freeing(key, run_id, None if is_continued else reply, spent)
         earlier: IndexedReply | None = None
         for _ in range(MOST_ATTEMPTS):
-            writes: dict[str, Write] = {Step.ENTRY: self._logs.put_entry(key, run_id, ended)}
-            if another_try is None or reply is None:
-                writes |= self._saving(key, reply, earlier)
-            else:
-                writes[Step.CONVERSATION] = self._counting(
-                    key, reply, added=int(another_try.reply_id is None)
-                )
-                writes |= await self._tries.finishing(key, another_try, reply)
-            writes |= _using_up(key, spent)
+            writes: dict[str, Write] = {
+                Step.ENTRY: self._logs.put_entry(key, run_id, ended),
+                **await self._saving(key, reply, earlier, another_try),
+                **_using_up(key, spent),
+            }
             if free is not None:
                 writes[Step.UNFINISHED_RUN] = free
             try:
@@ -484,14 +492,21 @@ class DynamoDbRuns:
             return None
         raise RunNotFound
 
-    def _saving(
-        self, key: ConversationKey, reply: Message | None, earlier: IndexedReply | None
-    ) -> dict[Step, Write]:
+    async def _saving(
+        self,
+        key: ConversationKey,
+        reply: Message | None,
+        earlier: IndexedReply | None,
+        another_try: AnotherTry | None,
+    ) -> Mapping[str, Write]:
         """The writes that save a reply, given the message's earlier one, if any."""
         if reply is None:
             return {Step.CONVERSATION: ConditionCheck(conversation_key(key), IS_THERE)}
+        if another_try is not None:
+            counting = self._counting(key, reply, added=int(another_try.reply_id is None))
+            return {Step.CONVERSATION: counting, **await self._tries.finishing(key, another_try, reply)}
         is_replaced = earlier is not None and not earlier.is_complete and earlier.reply_id != reply.id
-        writes: dict[Step, Write] = {
+        writes: dict[str, Write] = {
             Step.CONVERSATION: self._counting(key, reply, added=0 if is_replaced else 1),
             Step.MESSAGE: Put(message_item(key, reply, at=self._now()), IS_NOT_THERE),
         }
@@ -588,7 +603,7 @@ def taking_of(key: ConversationKey, quotas: QuotaLimits, opened: LogEntry) -> di
     return {Step.QUOTA: taking_quota(key, quotas, opened_at(opened))} if quotas.is_on else {}
 
 
-def _using_up(key: ConversationKey, spent: Spent | None) -> dict[Step, Write]:
+def _using_up(key: ConversationKey, spent: Spent | None) -> dict[str, Write]:
     """The write that ends the user's day, if the run has used its last tokens."""
     if spent is None or not spent.uses_up_the_day:
         return {}

@@ -152,34 +152,7 @@ class Tries:
             first_run_id = seen.unfinished.queue.first_run_id
             if first_run_id is not None:
                 return ConversationBusy(first_run_id, None, seen.unfinished.queued)
-            another = request.begin(seen.last)
-            assert seen.last is not None  # noqa: S101 (for the type checker)
-            known = seen.unfinished.newest_id
-            newest = known or await newest_id(self._table, key)
-            bound, message = bound_after(newest), seen.last.user_message
-            writes: dict[str, Write] = {}
-            if another.kind is TryKind.REPLACE:
-                if user_message is None:
-                    raise TypeError("a message replaces another one")
-                if stored is None:
-                    message = _replacing(message, user_message, newest)
-                    bound = message.id
-                    writes[Step.MESSAGE] = self._pending(key, message)
-                else:
-                    message = stored
-            first = as_stored(
-                *(opened, message.id), is_first_attempt=False, newest_id=bound, another_try=another
-            )
-            said = ""
-            if another.continued_id is not None and seen.last.reply is not None:
-                said = seen.last.reply.content
-            for entry in (first, *continuing(first, said)):
-                writes[f"{Step.ENTRY} {entry.number}"] = self._logs.put_entry(key, run_id, entry)
-            writes |= {
-                Step.CONVERSATION: seen.unchanged,
-                Step.CLAIM: self._claim(key, request, message, run_id, seen.claim),
-                Step.UNFINISHED_RUN: taking_after(key, run_id, bound, known=known),
-            }
+            begun, writes = await self._beginning(key, request, user_message, run_id, opened, seen, stored)
             if quotas.is_on:
                 writes[Step.QUOTA] = taking_quota(key, quotas, opened_at(opened))
             try:
@@ -189,8 +162,45 @@ class Tries:
                     item = cancelled.existing.get(Step.QUOTA) or {}
                     await self._quotas.make_room(key, item, quotas, opened_at(opened))
             else:
-                return RunBegun(message, False, opened_at(first), another, said)
+                return begun
         raise Contended("another try could not begin because of contention with other runs")
+
+    async def _beginning(
+        self,
+        key: ConversationKey,
+        request: TryRequest,
+        user_message: Message | None,
+        run_id: str,
+        opened: LogEntry,
+        seen: _Seen,
+        stored: Message | None,
+    ) -> tuple[RunBegun, dict[str, Write]]:
+        """The run as it begins, and the writes that begin it, if all is as it was seen.
+
+        Raises:
+            NotTheLastExchange, CannotContinue: as `TryRequest.begin`.
+        """
+        another = request.begin(seen.last)
+        assert seen.last is not None  # noqa: S101 (for the type checker)
+        known = seen.unfinished.newest_id
+        newest = known or await newest_id(self._table, key)
+        bound, message = bound_after(newest), stored or seen.last.user_message
+        writes: dict[str, Write] = {}
+        if user_message is not None and stored is None:
+            message = _replacing(message, user_message, newest)
+            bound = message.id
+            writes[Step.MESSAGE] = self._pending(key, message)
+        first = as_stored(*(opened, message.id), is_first_attempt=False, newest_id=bound, another_try=another)
+        continued = seen.last.reply if another.continued_id is not None else None
+        said = "" if continued is None else continued.content
+        for entry in (first, *continuing(first, said)):
+            writes[f"{Step.ENTRY} {entry.number}"] = self._logs.put_entry(key, run_id, entry)
+        writes |= {
+            Step.CONVERSATION: seen.unchanged,
+            Step.CLAIM: self._claim(key, request, message, run_id, seen.claim),
+            Step.UNFINISHED_RUN: taking_after(key, run_id, bound, known=known),
+        }
+        return RunBegun(message, False, opened_at(first), another, said), writes
 
     async def finishing(
         self, key: ConversationKey, another: AnotherTry, reply: Message

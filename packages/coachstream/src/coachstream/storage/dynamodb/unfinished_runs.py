@@ -123,7 +123,7 @@ def taking(key: ConversationKey, run_id: str, newest_id: str, *, looked_up: bool
 
 
 def taking_after(key: ConversationKey, run_id: str, newest_id: str, *, known: str | None) -> Update:
-    """Like `taking`, if no message was stored, and no version chosen, since the item had a newest id or none."""
+    """Like `taking`, if no message was stored and no version chosen since the newest id was read."""
     taken = taking(key, run_id, newest_id, looked_up=known is None)
     if known is None:
         return taken

@@ -54,7 +54,8 @@ def insert_message(
     """Store a new message; in the conversation's line, unless another table is given."""
     metadata = message.metadata
     connection.execute(
-        f"INSERT INTO {table} (conversation, {MESSAGE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 (a constant)
+        f"INSERT INTO {table} (conversation, {MESSAGE_COLUMNS})"  # noqa: S608 (constants)
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             conversation,
             message.id,

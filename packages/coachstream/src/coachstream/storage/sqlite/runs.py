@@ -326,10 +326,7 @@ class SqliteRuns:
 
         def mark(connection: sqlite3.Connection) -> None:
             with suppress(ConversationNotFound):
-                connection.execute(
-                    "UPDATE messages SET is_handed_off = 1 WHERE conversation = ? AND id = ?",
-                    (conversation_number(connection, key), message_id),
-                )
+                tries.mark_handed_off(connection, conversation_number(connection, key), message_id)
 
         await self._database.write(mark)
 
@@ -404,8 +401,12 @@ def _queue(connection: sqlite3.Connection, conversation: int) -> RunQueue:
 
 
 def _newest_time(connection: sqlite3.Connection, conversation: int) -> int:
-    """The latest time that a message has in its id, or that is reserved in the queue."""
-    times = [run.at for run in queued_runs(connection, conversation)]
+    """The latest time that a message has in its id, or that is reserved for a reply."""
+    queue = _queue(connection, conversation)
+    times = [run.at for run in queue.queued]
+    if queue.run_id is not None:
+        first = _entry_numbered(connection, conversation, queue.run_id, 0)
+        times += [] if first is None else [opened_at(first)]
     newest_id = tries.newest_id(connection, conversation)
     return max([*times, (None if newest_id is None else time_in(newest_id)) or 0])
 
@@ -457,14 +458,20 @@ def _put_entry(
     connection: sqlite3.Connection, conversation: int, run_id: str, entry: LogEntry, now: datetime
 ) -> LogEntry | None:
     """Append an entry; return the existing one if its number is taken."""
+    there = _entry_numbered(connection, conversation, run_id, entry.number)
+    if there is None:
+        _insert_entry(connection, conversation, run_id, entry, now)
+    return there
+
+
+def _entry_numbered(
+    connection: sqlite3.Connection, conversation: int, run_id: str, number: int
+) -> LogEntry | None:
     row = connection.execute(
         "SELECT entry FROM log_entries WHERE conversation = ? AND run_id = ? AND number = ?",
-        (conversation, run_id, entry.number),
+        (conversation, run_id, number),
     ).fetchone()
-    if row is not None:
-        return _entry(row[0])
-    _insert_entry(connection, conversation, run_id, entry, now)
-    return None
+    return None if row is None else _entry(row[0])
 
 
 def _insert_entry(

@@ -240,6 +240,15 @@ def message(connection: sqlite3.Connection, conversation: int, message_id: str) 
     )
 
 
+def mark_handed_off(connection: sqlite3.Connection, conversation: int, message_id: str) -> None:
+    """Mark a message, also one that is pending: its workout is handed off before its reply is stored."""
+    for table in (LINE, OLDER):
+        connection.execute(
+            f"UPDATE {table} SET is_handed_off = 1 WHERE conversation = ? AND id = ?",  # noqa: S608 (constants)
+            (conversation, message_id),
+        )
+
+
 def _reply_of(connection: sqlite3.Connection, conversation: int, run_id: str) -> Message | None:
     """The reply of an attempt's run; None if it failed.
 

@@ -1,20 +1,13 @@
 // node front_end.mjs MODULES: keeps chats open, as a front end does.
 //
 // A line of input is {"do", "chat", ...}, a line of output {"value"} or {"failure"}. `open` mounts a component with
-// `useChat` of the AI SDK, `agent` creates an `HttpAgent` of AG-UI; the other commands are those of the table below.
-import { createRequire } from "node:module";
+// `useChat` of the AI SDK, `agent` creates an `HttpAgent` of AG-UI, `thread` mounts a runtime of assistant-ui,
+// `copilot` creates CopilotKit's client; the other commands are those of the table below.
 import { createInterface } from "node:readline";
-import { imports } from "./packages.mjs";
+import { thread, threadCommands } from "./assistant_ui.mjs";
+import { copilot, copilotCommands } from "./copilotkit.mjs";
+import { BROKEN, changed, cutFetch, load, mount, notify, React } from "./surroundings.mjs";
 
-const modules = process.argv[2];
-const load = imports(modules);
-const { Window } = await load("happy-dom");
-const window = new Window({ url: "http://localhost/" });
-Object.assign(globalThis, { window, document: window.document });
-globalThis.navigator ??= window.navigator; // Node has one from version 21 on
-const required = createRequire(`${modules}/`);
-const React = required("react");
-const { createRoot } = required("react-dom/client");
 const versions = {
   7: { ...(await load("ai")), ...(await load("@ai-sdk/react")) },
   6: { ...(await load("ai", "ai-sdk-react-3")), ...(await load("ai-sdk-react-3")) },
@@ -25,40 +18,8 @@ console.warn = () => {};
 process.on("unhandledRejection", ({ message }) => {
   if (message !== BROKEN) throw new Error(message);
 });
-const BROKEN = "network error"; // as Chromium says it
 
 const chats = new Map();
-const changed = new Set(); // listeners for a change of the chat
-
-const notify = () => changed.forEach((check) => check());
-
-// Fails as a connection does that breaks behind a number of events, or ends there.
-async function cutFetch(cut, ...request) {
-  const response = await fetch(...request);
-  if (cut.after === undefined || response.body === null) return response;
-  const { after, how } = cut;
-  delete cut.after;
-  const decoder = new TextDecoder();
-  let blocks = 0;
-  const pass = async (reader, controller) => {
-    const { done, value } = await reader.read();
-    if (done) return controller.close();
-    let passed = "";
-    for (const block of decoder.decode(value, { stream: true }).split(/(?<=\n\n)/)) {
-      if (blocks >= after) break;
-      passed += block;
-      blocks += block.endsWith("\n\n") ? 1 : 0;
-    }
-    if (passed) controller.enqueue(new TextEncoder().encode(passed));
-    if (blocks < after) return;
-    await reader.cancel();
-    if (how === "end") controller.close();
-    else controller.error(new TypeError(BROKEN));
-  };
-  const reader = response.body.getReader();
-  const body = new ReadableStream({ pull: (controller) => pass(reader, controller) });
-  return new Response(body, { status: response.status, headers: response.headers });
-}
 
 function open({ url, token, version = 7, id, resume = false, messages = [], carriesOn = false }) {
   const { useChat, Chat: ChatObject, DefaultChatTransport } = versions[version];
@@ -85,8 +46,7 @@ function open({ url, token, version = 7, id, resume = false, messages = [], carr
     React.useEffect(notify);
     return null;
   };
-  chat.root = createRoot(document.createElement("div"));
-  chat.root.render(React.createElement(Chat));
+  chat.root = mount(Chat);
   chat.state = () => {
     const { status, error, messages } = chat.hook ?? { status: "mounting", messages: [] };
     return { status, error: error?.message ?? null, messages, data: chat.data, finishes: chat.finishes ?? [] };
@@ -187,6 +147,10 @@ const commands = {
   },
   run,
   abortRun: (chat) => chat.agent.abortRun(),
+  thread: (_, { chat, ...options }) => void chats.set(chat, thread(options)),
+  ...threadCommands,
+  copilot: (_, { chat, ...options }) => void chats.set(chat, copilot(options)),
+  ...copilotCommands,
 };
 
 for await (const line of createInterface({ input: process.stdin })) {

@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 import { imports } from "./packages.mjs";
 
 const load = imports(process.argv[2]);
-const { HttpAgent } = await load("@ag-ui/client");
+const agents = { "ag-ui": await load("@ag-ui/client"), "ag-ui-0": await load("@ag-ui/client", "@copilotkit/core") };
 const sdks = { "ai-sdk": await load("ai"), "ai-sdk-6": await load("ai", "ai-sdk-react-3") };
 console.warn = () => {}; // AG-UI's client warns of what it skips; it fails where that matters
 
@@ -27,7 +27,7 @@ async function withAiSdk({ DefaultChatTransport, readUIMessageStream }, { body }
   return { ...read, text: texts.map((part) => part.text).join(""), parts: texts.length };
 }
 
-async function withAgUi({ body, messages }) {
+async function withAgUi({ HttpAgent }, { body, messages }) {
   const agent = new HttpAgent({ url: "http://test/", threadId: "thread-1", fetch: async () => streamed(body) });
   agent.setMessages(messages);
   let failure = null;
@@ -44,5 +44,6 @@ async function withAgUi({ body, messages }) {
 for await (const line of createInterface({ input: process.stdin })) {
   const recorded = JSON.parse(line);
   const sdk = sdks[recorded.of];
-  console.log(JSON.stringify(await (sdk ? withAiSdk(sdk, recorded) : withAgUi(recorded))));
+  const read = sdk ? withAiSdk(sdk, recorded) : withAgUi(agents[recorded.of], recorded);
+  console.log(JSON.stringify(await read));
 }

@@ -5,7 +5,8 @@ import { pathToFileURL } from "node:url";
 export const imports = (modules) => async (name, of = "") => {
   const folder = `${modules}/node_modules/${of && `${of}/node_modules/`}${name}`;
   const described = JSON.parse(readFileSync(`${folder}/package.json`));
-  let entry = described.exports?.["."]?.import ?? described.module ?? described.main;
+  const { import: imported, default: otherwise } = described.exports?.["."] ?? {};
+  let entry = imported ?? otherwise ?? described.module ?? described.main;
   if (typeof entry !== "string") entry = entry.default;
   return import(pathToFileURL(`${folder}/${entry}`));
 };

@@ -23,6 +23,8 @@ export class SearchBox {
   #results = byId("found", HTMLElement);
   #status = byId("found-status", HTMLElement);
   #controller = new AbortController();
+  /** What of `#searchable` was searched; empty if nothing was. */
+  #searched = "";
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
 
@@ -41,14 +43,25 @@ export class SearchBox {
       this.#input.value = "";
       void this.#run();
     });
+    for (const event of ["opened", "conversations"]) {
+      chat.addEventListener(event, () => {
+        if (this.#searched !== "" && this.#searched !== this.#searchable) void this.#run();
+      });
+    }
     // What was typed while this was being loaded.
     if (this.#input.value !== "") void this.#run();
+  }
+
+  /** The conversations that can be searched: those with the coach on view, as soon as they are loaded. */
+  get #searchable() {
+    return JSON.stringify([this.#chat.thread.coachId, this.#chat.list.status]);
   }
 
   async #run() {
     this.#controller.abort();
     const { signal } = (this.#controller = new AbortController());
     const words = this.#input.value.trim();
+    this.#searched = words === "" ? "" : this.#searchable;
     this.#list.hidden = words !== "";
     this.#results.hidden = words === "";
     this.#results.replaceChildren();
