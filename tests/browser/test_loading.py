@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from support.chat_page import AXE, Tab
+from support.chat_page import AXE, Tab, forgive_failed_requests
 from support.serving import Serving, create_conversation
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ PRELOADED = """() => {
 LOADED = """() => performance.getEntriesByType("resource")
   .map(({ name, renderBlockingStatus, encodedBodySize }) => [name, renderBlockingStatus, encodedBodySize])"""
 MOST_FILES = 52
-MOST_BYTES = 120_000
+MOST_BYTES = 125_000
 
 
 def is_of_a_function(url: str) -> bool:
@@ -123,3 +123,15 @@ async def test_a_page_that_still_loads_shows_its_outline(tab: Tab, server: Servi
     await tab.page.wait_for_selector("html[data-ready]")
     await tab.page.wait_for_selector(".welcome")
     assert await tab.page.locator(".skeleton").count() == 0
+
+
+async def test_what_is_loaded_on_demand_can_be_asked_for_again(tab: Tab, server: Serving) -> None:
+    """Without a connection the page says so, and works again as soon as there is one."""
+    await tab.open(server.ready.coach_id)
+    await tab.page.context.set_offline(True)
+    await tab.button("Your data").click()
+    await tab.page.locator("#toast", has_text="cannot be reached").wait_for()
+    await tab.page.context.set_offline(False)
+    await tab.button("Your data").click()
+    await tab.page.get_by_role("dialog", name="Your data").wait_for()
+    tab.problems = forgive_failed_requests(tab.problems)

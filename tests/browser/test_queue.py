@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Literal
 
 import pytest
@@ -181,3 +182,39 @@ async def test_a_message_that_the_queue_has_no_room_for_can_be_sent_again(tab: T
     await tab.page.locator(".message-assistant[data-phase=stored] >> nth=1").wait_for()
     assert said(ready, conversation) == ["Message one", "Reply one", "Message two", "Reply one"]
     tab.problems = forgive_failed_requests(tab.problems)
+
+
+async def test_a_page_of_messages_from_before_hides_nothing_that_waits(tab: Tab, silent: Silent) -> None:
+    """It was requested before the message was queued, and arrives after that."""
+    ready = silent.server.ready
+    conversation = create_conversation(ready)
+    await tab.open(ready.coach_id, conversation)
+    speaking = silent.model.reply_in_steps("Reply ", "one")
+    await tab.write("Message one")
+    next(speaking)
+    await tab.begins_to_stream()
+    arrived, released = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        response = await route.fetch()
+        arrived.set()
+        await released.wait()
+        await route.fulfill(response=response)
+
+    await tab.page.route("**/conversations/*?limit=*", hold, times=1)
+    other = Tab(await tab.page.context.new_page(), ready.url)
+    await other.open(ready.coach_id, conversation)
+    change = {"coachId": ready.coach_id, "conversationId": conversation}
+    await other.evaluate("(change) => new BroadcastChannel('coachstream').postMessage(change)", change)
+    await arrived.wait()
+    await tab.write("Message two")
+    # The service has it once another tab sees it.
+    await is_queued(other, "Message two", 1)
+    async with tab.page.expect_response("**/conversations/*?limit=*") as response:
+        released.set()
+    await (await response.value).finished()
+    await tab.evaluate("() => new Promise((resolve) => setTimeout(resolve))")
+    assert await waiting(tab, "Message two").count() == 1
+    list(speaking)
+    await tab.page.locator(".message-assistant[data-phase=stored] >> nth=1").wait_for()
+    await other.page.close()

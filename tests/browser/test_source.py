@@ -39,8 +39,11 @@ FORBIDDEN = re.compile(
 ADDRESS = re.compile(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"')]*")
 #: A namespace is a name; nothing is fetched from there.
 NAMES = {"http://www.w3.org/2000/svg"}
-#: Modules in these folders are loaded when they are first needed, and so are their styles.
-ON_DEMAND = ("js/inspect/", "js/user-data/")
+#: Modules that are loaded when they are first needed, and so are their styles.
+ON_DEMAND = (
+    *("js/inspect/", "js/search.js", "js/user-data/"),
+    *("js/view/download.js", "js/view/export-dialog.js", "js/view/search-box.js", "js/view/sign-in.js"),
+)
 IMPORT = re.compile(r'^(?:import|\} from|import .* from) "(\.[^"]+)";$|from "(\.[^"]+)";$', re.MULTILINE)
 #: Safari before 16.4 refuses a whole module that has one.
 LOOK_BEHIND = re.compile(r"\(\?<[=!]")

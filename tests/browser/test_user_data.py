@@ -72,10 +72,15 @@ def record(name: str) -> dict[str, object]:
     return {"type": "record", "kind": "workout", "id": name, "data": {"text": "ä\u2028"}}
 
 
-PAGE = {"type": "page", "next": "c1"}
-BROKEN = {"type": "error", "message": "The store failed.", "code": "STORAGE_UNAVAILABLE", "retryable": True}
-FIRST = [record("a"), PAGE, record("b")]
-REST = [record("b"), {"type": "complete", "records": 2}]
+PAGE: dict[str, object] = {"type": "page", "next": "c1"}
+BROKEN: dict[str, object] = {
+    "type": "error",
+    "message": "The store failed.",
+    "code": "STORAGE_UNAVAILABLE",
+    "retryable": True,
+}
+FIRST: list[dict[str, object]] = [record("a"), PAGE, record("b")]
+REST: list[dict[str, object]] = [record("b"), {"type": "complete", "records": 2}]
 
 
 async def script_exports(tab: Tab, responses: Sequence[Sequence[object]]) -> list[str | None]:

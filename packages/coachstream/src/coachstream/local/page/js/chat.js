@@ -71,7 +71,10 @@ export class Chat extends EventTarget {
         this.#changed(thread);
         this.#next(thread);
       },
-      onStored: ({ coachId, conversationId }) => tabs.tell({ coachId, conversationId }),
+      onStored: (thread) => {
+        this.#changesNow(thread);
+        tabs.tell({ coachId: thread.coachId, conversationId: thread.conversationId });
+      },
       onFailed: (error) => this.#notice(error),
     });
     /** On view. @type {Thread} */

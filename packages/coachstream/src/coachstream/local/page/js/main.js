@@ -7,21 +7,17 @@ import { Failure, NotSignedIn } from "./failure.js";
 import { OtherTabs } from "./other-tabs.js";
 import { forgetAllBut } from "./remembered.js";
 import { hashFor, parseRoute } from "./route.js";
-import { Search } from "./search.js";
 import { announceReplies } from "./view/announcer.js";
 import { Autoscroll } from "./view/autoscroll.js";
 import { Composer } from "./view/composer.js";
 import { byId, element, icon } from "./view/dom.js";
 import { Drawer } from "./view/drawer.js";
-import { exportDialog } from "./view/export-dialog.js";
-import { SearchBox } from "./view/search-box.js";
+import { exportButton, searchBox, userDataButton } from "./view/later.js";
 import { Sidebar } from "./view/sidebar.js";
-import { signInForm } from "./view/sign-in.js";
 import { themeToggle } from "./view/theme-toggle.js";
 import { ThreadView } from "./view/thread-view.js";
 import { showNotices } from "./view/toast.js";
 import { TopBar } from "./view/top-bar.js";
-import { userDataButton } from "./view/user-data-button.js";
 import { fitAboveKeyboard } from "./view/viewport.js";
 
 /** @param {Api} api */
@@ -44,9 +40,9 @@ async function start(api) {
     },
   });
 
-  new SearchBox(chat, new Search(api), { onChosen: () => drawer.close() });
-  exportDialog(chat, api);
-  userDataButton(api, () => {
+  searchBox(chat, api, () => drawer.close());
+  exportButton(chat, api);
+  userDataButton(chat, api, () => {
     forgetAllBut(["theme"]);
     history.replaceState(null, "", hashFor(chat.thread.coachId));
     void chat.startOver();
@@ -100,9 +96,10 @@ async function firstRoute(chat, { coachId }) {
 }
 
 /** @param {unknown} error */
-function cannotStart(error) {
+async function cannotStart(error) {
   const { sentence } = Failure.from(error);
   if (error instanceof NotSignedIn) {
+    const { signInForm } = await import("./view/sign-in.js");
     byId("thread", HTMLElement).replaceChildren(signInForm(sentence, () => location.reload()));
     return;
   }
@@ -121,6 +118,6 @@ fitAboveKeyboard();
 try {
   await start(await Api.connect());
 } catch (error) {
-  cannotStart(error);
+  await cannotStart(error);
 }
 document.documentElement.dataset.ready = "true";

@@ -145,8 +145,6 @@ export function afterEvent(turn, event) {
         reply: event.text,
         timings: timingsAt(turn, performance.now()),
       });
-    case "queued":
-      return turn; // it is stored and waits, as `run` has said
     case "contextual":
       return frozen({ ...turn, notices: [...turn.notices, event.content] });
     case "guardrail_warning":

@@ -11,16 +11,10 @@ import { save } from "./download.js";
 
 const TITLE_CHARACTERS = 60;
 
-/** @param {Chat} chat @param {Api} api */
+/** @param {Chat} chat @param {Api} api @returns {{open: () => void}} */
 export function exportDialog(chat, api) {
   const button = byId("export", HTMLButtonElement);
   const dialog = byId("export-dialog", HTMLDialogElement);
-  const show = () => (button.hidden = chat.thread.conversationId === null);
-  for (const event of ["opened", "created"]) chat.addEventListener(event, show);
-  button.addEventListener("click", () => {
-    dialog.returnValue = "";
-    dialog.showModal();
-  });
   dialog.addEventListener("close", async () => {
     button.focus();
     const { title, coach } = chat; // another conversation may be on view by the time this one is read
@@ -36,6 +30,12 @@ export function exportDialog(chat, api) {
       chat.dispatchEvent(new CustomEvent("notice", { detail: Failure.from(error) }));
     }
   });
+  return {
+    open: () => {
+      dialog.returnValue = "";
+      dialog.showModal();
+    },
+  };
 }
 
 /** @param {string} title @param {string} coach @param {readonly Message[]} messages */

@@ -2,11 +2,12 @@
  * Searches the conversations with the coach on view; what is found takes the place of their list.
  *
  * @import {Chat} from "../chat.js"
- * @import {Found, Search} from "../search.js"
+ * @import {Api} from "../api.js"
+ * @import {Found} from "../search.js"
  */
 import { Failure } from "../failure.js";
 import { hashFor } from "../route.js";
-import { MOST_FOUND, MOST_SEARCHED } from "../search.js";
+import { MOST_FOUND, MOST_SEARCHED, Search } from "../search.js";
 import { dayName } from "../times.js";
 import { byId, element } from "./dom.js";
 
@@ -27,10 +28,10 @@ export class SearchBox {
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
 
-  /** @param {Chat} chat @param {Search} search @param {{onChosen: () => void}} options */
-  constructor(chat, search, { onChosen }) {
+  /** @param {Chat} chat @param {Api} api @param {{onChosen: () => void}} options */
+  constructor(chat, api, { onChosen }) {
     this.#chat = chat;
-    this.#search = search;
+    this.#search = new Search(api);
     this.#onChosen = onChosen;
     this.#input.addEventListener("input", () => {
       clearTimeout(this.#timer);
@@ -47,6 +48,8 @@ export class SearchBox {
         if (this.#searched !== "" && this.#searched !== this.#searchable) void this.#run();
       });
     }
+    // What was typed while this was being loaded.
+    if (this.#input.value !== "") void this.#run();
   }
 
   /** The conversations that can be searched: those with the coach on view, as soon as they are loaded. */
