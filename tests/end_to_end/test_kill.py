@@ -27,6 +27,7 @@ from coachstream.conversation.model import (
 )
 from coachstream.conversation.run_log import Said
 from coachstream.conversation.runs.exchange import store_exchange
+from coachstream.conversation.runs.settings import TurnPolicy
 from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
 from coachstream.conversation.turn.settings import TurnSettings
 from coachstream.conversation.turn.turn import resume_run, run_turn, run_watcher
@@ -80,7 +81,12 @@ async def ask(store: SqliteStore, text: str, client_message_id: str) -> list[Eve
     parts = parts_over(store)
     settings = msgspec.structs.replace(TurnSettings(), runs=run_settings(LEASE_S))
     request = TurnRequest(
-        KEY, text, parts.clock.monotonic() + 30, client_message_id=client_message_id, streamed=True
+        KEY,
+        text,
+        parts.clock.monotonic() + 30,
+        client_message_id=client_message_id,
+        streamed=True,
+        policy=TurnPolicy.REJECT,
     )
     return [event async for event in events_of(run_turn, request, parts, settings)]
 

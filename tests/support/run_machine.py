@@ -151,7 +151,8 @@ class Acceptance:
     """Checks every call that the store accepts.
 
     Attributes:
-        newest: the greatest accepted message id of each conversation.
+        newest: the greatest accepted message id of each conversation, but for withdrawn messages.
+        accepted: all of these ids.
         newest_at_opening: the greatest id when a run was opened.
         waiting: the ids of the messages that were stored while a run was unfinished or queued.
         edits: the ids of the messages that were stored to replace others.
@@ -164,6 +165,7 @@ class Acceptance:
 
     def __init__(self) -> None:
         self.newest: dict[ConversationKey, str] = {}
+        self.accepted: defaultdict[ConversationKey, set[str]] = defaultdict(set)
         self.newest_at_opening: dict[str, str] = {}
         self.waiting: defaultdict[str, set[str]] = defaultdict(set)
         self.edits: set[str] = set()
@@ -177,7 +179,15 @@ class Acceptance:
         """Note that a message was stored; all up to `behind` had been stored before it was requested."""
         if name <= behind:
             self.wrongs.append(f"{name} was stored after {behind}")
+        self.accepted[key].add(name)
         self.newest[key] = max(name, self.newest.get(key, ""))
+
+    def withdraw(self, key: ConversationKey, name: str) -> None:
+        """Note that a queued message is gone: later ones need not come after it."""
+        self.accepted[key].discard(name)
+        self.newest[key] = max(self.accepted[key], default="")
+        for waiting in self.waiting.values():
+            waiting.discard(name)
 
     def reply(self, key: ConversationKey, run: str, name: str) -> None:
         """Note that a reply was stored; it comes before the messages that waited for it."""
@@ -312,10 +322,14 @@ class Process:
     async def leave_queue(
         self, key: ConversationKey, of_run: str, ended: LogEntry, *, is_withdrawn: bool
     ) -> bool:
+        queued = {run.run_id: run.user_message_id for run in (await self._store.read_queue(key)).queued}
         has_left = await self._call(
             lambda: self._store.leave_queue(key, of_run, ended, is_withdrawn=is_withdrawn)
         )
         self._acceptance.open_runs[key].discard(of_run)
+        gone = queued.get(of_run) if is_withdrawn else None
+        if gone is not None and await self._store.load_message(key, gone) is None:
+            self._acceptance.withdraw(key, gone)
         return self._unless_dead(has_left)
 
     async def append(self, key: ConversationKey, of_run: str, entry: LogEntry) -> LogEntry | None:

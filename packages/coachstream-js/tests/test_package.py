@@ -210,9 +210,9 @@ class Bound(NamedTuple):
 
 
 BOUNDS = (
-    Bound("coachstream", 4_700),
-    Bound("coachstream/react", 8_300),
-    Bound("coachstream/ai-sdk", 6_300),
+    Bound("coachstream", 4_900),
+    Bound("coachstream/react", 8_400),
+    Bound("coachstream/ai-sdk", 6_450),
     Bound("coachstream/testing", 4_700, "node"),
 )
 
