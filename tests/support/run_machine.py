@@ -28,7 +28,13 @@ import msgspec
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from coachstream.conversation.another_try import AnotherTry, TryKind, TryRequest, last_exchange
+from coachstream.conversation.another_try import (
+    MOST_VERSIONS,
+    AnotherTry,
+    TryKind,
+    TryRequest,
+    last_exchange,
+)
 from coachstream.conversation.errors import (
     ErrorCode,
     MessageWithdrawn,
@@ -736,7 +742,8 @@ class RunMachine(RuleBasedStateMachine):
     def no_version_is_lost_or_doubled(self) -> None:
         """A message that was in the conversation is in it, or in an older version, and never in both.
 
-        An interrupted reply is replaced by the next one. Of an exchange with versions, one is chosen.
+        An interrupted reply is replaced by the next one, and only so many versions are kept. Of an exchange
+        with versions, one is chosen.
         """
         if not hasattr(self, "store"):
             return
@@ -745,7 +752,10 @@ class RunMachine(RuleBasedStateMachine):
         older = self._older()
         assert not here & older.keys()
         gone = self.seen.keys() - here - older.keys()
-        assert {(self.key, self.seen[each]) for each in gone} <= self.acceptance.withdrawn, "lost"
+        lost = {each for each in gone if (self.key, self.seen[each]) not in self.acceptance.withdrawn}
+        assert lost <= self._surplus(line, lost), "lost"
+        for name in gone:
+            del self.seen[name]
         for each in line:
             if each.metadata.stop_reason is not StopReason.INTERRUPTED:
                 self.seen[each.id] = each.metadata.client_message_id
@@ -757,6 +767,17 @@ class RunMachine(RuleBasedStateMachine):
             assert len(versions) == last.reply.metadata.versions
             [chosen] = [version for version in versions if version.is_chosen]
             assert (chosen.user_message, chosen.reply) == (last.user_message, last.reply)
+
+    def _surplus(self, line: Sequence[Message], lost: set[str]) -> set[str]:
+        """Those of some messages that are the oldest of an exchange that has as many versions as are kept."""
+        found: set[str] = set()
+        for number, reply in enumerate(line):
+            if lost and reply.metadata.versions == MOST_VERSIONS:
+                versions = self.look(partial(self.store.load_versions, self.key, reply.id))
+                oldest = min(version.reply.id for version in versions if version.reply is not None)
+                before = line[number - 2].id if number > 1 else ""
+                found |= {each for each in lost if before < each < oldest}
+        return found
 
     def _older(self) -> dict[str, str]:
         """The texts of all messages of older versions and of failed edits, by their ids."""
