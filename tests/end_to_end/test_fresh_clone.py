@@ -72,8 +72,10 @@ def test_make_serve_in_a_fresh_clone_replies_and_stops_cleanly(tmp_path: Path) -
         assert '"type":"complete"' in reply.text
         assert server.press_ctrl_c() == 0
         assert server.processes() == []
-    with running(command, cwd=clone, log=tmp_path / "again.log") as again:
+    # On a terminal again: without one, make would not pass on the interrupt that ends it.
+    with running(command, cwd=clone, log=tmp_path / "again.log", terminal=True) as again:
         assert [message["role"] for message in stored_messages(again.ready, conversation)] == [
             "user",
             "assistant",
         ]
+        assert again.press_ctrl_c() == 0
