@@ -341,6 +341,30 @@ class AnotherTryContract(StoreContract):
         assert await self.lines(store) == [message, reply]
         assert await store.unfinished_run(KEY) is None
 
+    @pytest.mark.parametrize("kind", [TryKind.REGENERATE, TryKind.REPLACE])
+    @pytest.mark.parametrize("next_kind", [TryKind.REGENERATE, TryKind.REPLACE])
+    async def test_versions_stay_with_their_exchange_when_an_older_one_was_chosen(
+        self, store: SeedableStore, kind: TryKind, next_kind: TryKind, exchange: tuple[Message, Message]
+    ) -> None:
+        """Then the newer ones have ids between those of two exchanges in the line."""
+        message, reply = exchange
+        is_edited = kind is TryKind.REPLACE
+        request = replace(message) if is_edited else regenerate(reply)
+        second = await try_again(store, request, "Better.", edited(6) if is_edited else None)
+        await store.choose_version(KEY, second.id, reply.id)
+        asked = user_message(50, "And now?", client_id="c-50")
+        told = reply_to(asked, 52, "Now.")
+        await store_reply(store, asked, told)
+        is_edited = next_kind is TryKind.REPLACE
+        request = replace(asked, "again-2") if is_edited else regenerate(told, "again-2")
+        text = edited(60, "And then?", key="again-2") if is_edited else None
+        third = await try_again(store, request, "Then.", text)
+        assert third.metadata.versions == 2
+        for shown, contents in ((third, ["Now.", "Then."]), (reply, [reply.content, "Better."])):
+            found = await store.load_versions(KEY, shown.id)
+            assert [each.reply.content for each in found if each.reply] == contents
+            assert len(found) == 2
+
     async def test_a_try_does_not_overtake_a_queue(
         self, store: SeedableStore, exchange: tuple[Message, Message]
     ) -> None:

@@ -15,6 +15,7 @@ from coachstream.conversation.another_try import (
     TryRequest,
     Version,
     last_exchange,
+    replacing,
     surplus,
     surroundings_of,
     versions_of,
@@ -376,12 +377,7 @@ class RememberedConversations:
             self._turns[key.user_id, minute_of(at)] += 1
         message = stored or last.user_message
         if stored is None and user_message is not None:
-            metadata = msgspec.structs.replace(
-                user_message.metadata, is_handed_off=last.user_message.metadata.is_handed_off
-            )
-            message = msgspec.structs.replace(
-                user_message, id=id_after(user_message.id, self._newest_id(key)), metadata=metadata
-            )
+            message = replacing(user_message, last.user_message, self._newest_id(key))
             self._pending[key].append(message)
         first = as_stored(
             *(opened, message.id),
@@ -434,7 +430,7 @@ class RememberedConversations:
         self._replace_messages(key, sorted((*kept, *coming, reply), key=lambda each: each.id), reply)
         if reply.metadata.versions == MOST_VERSIONS:
             around = surroundings_of(reply.id, self.messages[key])
-            own = [each for each in self._older[key] if around is not None and around.has(each.id)]
+            own = [] if around is None else around.older(self._older[key])
             dropped = surplus(own, keep=MOST_VERSIONS - 1)
             self._older[key] = [each for each in self._older[key] if each not in dropped]
 
@@ -462,7 +458,7 @@ class RememberedConversations:
         around = surroundings_of(message_id, self.messages.get(key, []))
         if around is None:
             return []
-        return versions_of(around.chosen, [each for each in self._older[key] if around.has(each.id)])
+        return versions_of(around.chosen, around.older(self._older[key]))
 
     def _all(self, key: ConversationKey) -> list[Message]:
         return [*self.messages.get(key, []), *self._older[key], *self._pending[key]]

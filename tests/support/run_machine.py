@@ -509,6 +509,9 @@ class RunMachine(RuleBasedStateMachine):
         except MessageWithdrawn:
             assert (self.key, client.name) in self.acceptance.withdrawn
             return
+        except NotTheLastExchange:  # another message has replaced this one
+            assert client.text in self._older().values()
+            return
         except TurnInProgress as refusal:
             waiting = refusal.user_message
         else:

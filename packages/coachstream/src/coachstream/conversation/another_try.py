@@ -4,8 +4,9 @@ An attempt is an ordinary run. Until its reply is stored, the conversation is un
 makes the new version the chosen one. What a conversation's readers find is the chosen line: each exchange in
 its chosen version. The older ones are kept elsewhere, under the ids that they had.
 
-Only the last exchange can be tried again. So the ids of all versions of an exchange lie between those of its
-neighbors in the line, which is how they are found.
+Only the last exchange can be tried again, so the ids of all its versions lie between those of its neighbors
+in the line. Those of the exchange before it can lie there, too, if an older version of that one was chosen. So
+a message that replaces another one has the id of the exchange's first (`exchange_of`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from hashlib import sha256
 import msgspec
 
 from coachstream.conversation.errors import CannotContinue, NotTheLastExchange
+from coachstream.conversation.ids import id_after
 from coachstream.conversation.limits import LONGEST_REPLY_BYTES
 from coachstream.conversation.model import Message, Role, StopReason
 
@@ -175,6 +177,21 @@ class Version(msgspec.Struct, frozen=True):
     is_chosen: bool = False
 
 
+def exchange_of(user_message: Message) -> str:
+    """The id of the first message of an exchange, which all that replace it keep."""
+    return user_message.metadata.exchange_id or user_message.id
+
+
+def replacing(message: Message, replaced: Message, newest_id: str | None) -> Message:
+    """The message that replaces another one: in the same exchange, handed off like it, with the latest id."""
+    metadata = msgspec.structs.replace(
+        message.metadata,
+        is_handed_off=replaced.metadata.is_handed_off,
+        exchange_id=exchange_of(replaced),
+    )
+    return msgspec.structs.replace(message, id=id_after(message.id, newest_id), metadata=metadata)
+
+
 def is_continuable(reply: Message) -> bool:
     """Whether a reply ended before the model did."""
     has_room = len(reply.content.encode()) < LONGEST_REPLY_BYTES
@@ -229,7 +246,7 @@ def surplus(older: Sequence[Message], *, keep: int) -> list[Message]:
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """An exchange in the chosen line. The ids of all its versions lie between those of its neighbors.
+    """An exchange in the chosen line.
 
     Attributes:
         chosen: its messages in the line.
@@ -241,8 +258,16 @@ class Surroundings(msgspec.Struct, frozen=True):
     after: str
     before: str | None
 
-    def has(self, message_id: str) -> bool:
-        """Whether an older message with this id is one of the exchange."""
+    def older(self, messages: Sequence[Message]) -> list[Message]:
+        """Those of some older messages that are of the exchange."""
+        first_id = exchange_of(self.chosen[0])
+        near = [each for each in messages if self._has_around(each.id)]
+        users = {self.chosen[0].id} | {
+            each.id for each in near if each.role is Role.USER and exchange_of(each) == first_id
+        }
+        return [each for each in near if each.id in users or each.metadata.reply_to in users]
+
+    def _has_around(self, message_id: str) -> bool:
         return self.after < message_id and (self.before is None or message_id < self.before)
 
 

@@ -56,6 +56,7 @@ class MessageMetadata(msgspec.Struct, frozen=True):
         is_handed_off: whether the workout that a user message reports was handed off.
         versions: how many versions of its exchange are kept, including the one with this reply; 0 for a reply
             whose exchange has no other.
+        exchange_id: for a user message that replaced another one, the id of its exchange's first message.
     """
 
     model: str | None = None
@@ -66,6 +67,7 @@ class MessageMetadata(msgspec.Struct, frozen=True):
     run_id: str | None = None
     is_handed_off: bool = False
     versions: int = 0
+    exchange_id: str | None = None
 
 
 class Message(msgspec.Struct, frozen=True):

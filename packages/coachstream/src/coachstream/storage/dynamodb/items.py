@@ -109,6 +109,7 @@ def parse_message(stored: Attributes, *, otherwise_id: str, otherwise_at: dateti
             streamed=metadata.get("streamed") is True,
             run_id=as_text(metadata.get("runId")) or None,
             versions=as_count(metadata.get("versions")),
+            exchange_id=as_text(metadata.get("exchangeId")) or None,
         ),
     )
 
@@ -184,5 +185,6 @@ def _message_metadata(metadata: MessageMetadata) -> dict[str, object]:
         "runId": metadata.run_id,
         "guardrailWarning": metadata.stop_reason is StopReason.GUARDRAIL_WARNING or None,
         "versions": metadata.versions or None,
+        "exchangeId": metadata.exchange_id,
     }
     return {name: value for name, value in known.items() if value is not None}

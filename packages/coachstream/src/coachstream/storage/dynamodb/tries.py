@@ -30,6 +30,7 @@ from coachstream.conversation.another_try import (
     TryRequest,
     Version,
     last_exchange,
+    replacing,
     surplus,
     surroundings_of,
     versions_of,
@@ -40,7 +41,6 @@ from coachstream.conversation.errors import (
     NotTheLastExchange,
     TryInProgress,
 )
-from coachstream.conversation.ids import id_after
 from coachstream.conversation.model import ConversationKey, Message
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.prompt.records import as_record, as_text
@@ -187,7 +187,7 @@ class Tries:
         bound, message = bound_after(newest), stored or seen.last.user_message
         writes: dict[str, Write] = {}
         if user_message is not None and stored is None:
-            message = _replacing(message, user_message, newest)
+            message = replacing(user_message, message, newest)
             bound = message.id
             writes[Step.MESSAGE] = self._pending(key, message)
         first = as_stored(*(opened, message.id), is_first_attempt=False, newest_id=bound, another_try=another)
@@ -379,7 +379,7 @@ class Tries:
         if around.before is not None:
             span = msgspec.structs.replace(span, last=prefix + around.before)
         items = [item async for item in self._table.query(span, consistent=True) if not item.get(_PENDING)]
-        return [message for message in _of_coach(key, items) if around.has(message.id)]
+        return around.older(_of_coach(key, items))
 
     async def _dropping(self, key: ConversationKey, user_message_id: str) -> Mapping[str, Write]:
         """The writes that delete the oldest version, to make room for the one that is being replaced."""
@@ -441,11 +441,6 @@ class Tries:
 def is_key_of_try(claim: Mapping[str, object]) -> bool:
     """Whether an idempotency key is that of another try, not of a message that was sent."""
     return "kind" in claim
-
-
-def _replacing(replaced: Message, message: Message, newest: str) -> Message:
-    metadata = msgspec.structs.replace(message.metadata, is_handed_off=replaced.metadata.is_handed_off)
-    return msgspec.structs.replace(message, id=id_after(message.id, newest), metadata=metadata)
 
 
 def _with_versions(reply: Message, versions: int) -> Message:

@@ -21,14 +21,26 @@ from coachstream.sqlite_file import decoding
 
 MESSAGE_COLUMNS = (
     "id, role, content, timestamp, model, stop_reason, client_message_id, reply_to, streamed, run_id, "
-    "is_handed_off, versions"
+    "is_handed_off, versions, exchange_id"
 )
 CONVERSATION_COLUMNS = (
     "user_id, coach_id, conversation_id, title, started_at, last_activity, total_messages, is_active, tags"
 )
 
 MessageRow = tuple[
-    str, str, str, str, str | None, str | None, str | None, str | None, int, str | None, int, int
+    str,
+    str,
+    str,
+    str,
+    str | None,
+    str | None,
+    str | None,
+    str | None,
+    int,
+    str | None,
+    int,
+    int,
+    str | None,
 ]
 ConversationRow = tuple[str, str, str, str, str, str, int, int, str]
 
@@ -55,7 +67,7 @@ def insert_message(
     metadata = message.metadata
     connection.execute(
         f"INSERT INTO {table} (conversation, {MESSAGE_COLUMNS})"  # noqa: S608 (constants)
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             conversation,
             message.id,
@@ -70,6 +82,7 @@ def insert_message(
             metadata.run_id,
             int(metadata.is_handed_off),
             metadata.versions,
+            metadata.exchange_id,
         ),
     )
 
@@ -79,7 +92,7 @@ def message_from_row(row: MessageRow) -> Message:
     """The message in a row of `MESSAGE_COLUMNS`. Raises `DamagedValue`."""
     row = msgspec.convert(row, MessageRow)  # SQLite keeps any type in any column
     message_id, role, content, timestamp, model, stop_reason, client_message_id, reply_to = row[:8]
-    streamed, run_id, is_handed_off, versions = row[8:]
+    streamed, run_id, is_handed_off, versions, exchange_id = row[8:]
     return Message(
         id=message_id,
         role=Role(role),
@@ -94,6 +107,7 @@ def message_from_row(row: MessageRow) -> Message:
             run_id=run_id,
             is_handed_off=bool(is_handed_off),
             versions=versions,
+            exchange_id=exchange_id,
         ),
     )
 

@@ -156,6 +156,7 @@ _VERSION_6 = (
     )
     """,
     "ALTER TABLE messages ADD COLUMN versions INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE messages ADD COLUMN exchange_id TEXT",
     """
     CREATE TABLE older_messages (
         conversation INTEGER NOT NULL REFERENCES conversations (number) ON DELETE CASCADE,
@@ -171,6 +172,7 @@ _VERSION_6 = (
         run_id TEXT,
         is_handed_off INTEGER NOT NULL,
         versions INTEGER NOT NULL,
+        exchange_id TEXT,
         is_pending INTEGER NOT NULL DEFAULT 0,
         UNIQUE (conversation, id)
     )

@@ -9,8 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 
-import msgspec
-
 from coachstream.conversation.another_try import (
     MOST_VERSIONS,
     AnotherTry,
@@ -19,12 +17,12 @@ from coachstream.conversation.another_try import (
     TryRequest,
     Version,
     last_exchange,
+    replacing,
     surplus,
     surroundings_of,
     versions_of,
 )
 from coachstream.conversation.errors import IdempotencyMismatch, NotTheLastExchange, TryInProgress
-from coachstream.conversation.ids import id_after
 from coachstream.conversation.model import Message
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy
 from coachstream.conversation.run_log import Broken, Finished, decode_entry
@@ -86,11 +84,7 @@ def begin(
         if found is None or user_message is None:
             raise TypeError("a message replaces another one")
         if pending is None:
-            metadata = msgspec.structs.replace(
-                user_message.metadata, is_handed_off=found.metadata.is_handed_off
-            )
-            new_id = id_after(user_message.id, newest_id(connection, conversation))
-            pending = msgspec.structs.replace(user_message, id=new_id, metadata=metadata)
+            pending = replacing(user_message, found, newest_id(connection, conversation))
             insert_message(connection, conversation, pending, table=OLDER)
             connection.execute(
                 "UPDATE older_messages SET is_pending = 1 WHERE conversation = ? AND id = ?",
@@ -301,7 +295,7 @@ def _older(connection: sqlite3.Connection, conversation: int, message_id: str) -
         (conversation, "" if around is None else around.after),
     )
     found = map(message_from_row, rows)
-    return [] if around is None else [each for each in found if around.has(each.id)]
+    return [] if around is None else around.older(list(found))
 
 
 def _around(connection: sqlite3.Connection, conversation: int, message_id: str) -> Sequence[Message]:

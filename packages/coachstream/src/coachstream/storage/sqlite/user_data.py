@@ -69,7 +69,7 @@ _SOURCES = (
         (
             *("conversations.coach_id", "conversations.conversation_id", "t.id", "t.role", "t.content"),
             *("t.timestamp", "t.model", "t.stop_reason", "t.client_message_id", "t.reply_to", "t.streamed"),
-            *("t.run_id", "t.is_handed_off", "t.versions"),
+            *("t.run_id", "t.is_handed_off", "t.versions", "t.exchange_id"),
         ),
     ),
     _Source(
