@@ -5,8 +5,8 @@ makes the new version the chosen one. What a conversation's readers find is the 
 its chosen version. The older ones are kept elsewhere, under the ids that they had.
 
 Only the last exchange can be tried again, so the ids of all its versions lie between those of its neighbors
-in the line. Those of the exchange before it can lie there, too, if an older version of that one was chosen. So
-a message that replaces another one has the id of the exchange's first (`exchange_of`).
+in the line. Those of the exchange before it can lie there, too, if an older version of that one was chosen.
+So a message that replaces another one has the id of the exchange's first (`exchange_of`).
 """
 
 from __future__ import annotations
