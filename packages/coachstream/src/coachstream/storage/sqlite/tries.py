@@ -205,9 +205,9 @@ def refuse_key(connection: sqlite3.Connection, conversation: int, client_message
         IdempotencyMismatch: it is one.
     """
     if connection.execute(
-        "SELECT 1 FROM tries WHERE conversation = ?1 AND client_message_id = ?2 AND NOT EXISTS"
-        " (SELECT 1 FROM messages WHERE conversation = ?1 AND client_message_id = ?2)",
-        (conversation, client_message_id),
+        "SELECT 1 FROM tries WHERE conversation = :conversation AND client_message_id = :key AND NOT EXISTS"
+        " (SELECT 1 FROM messages WHERE conversation = :conversation AND client_message_id = :key)",
+        {"conversation": conversation, "key": client_message_id},
     ).fetchone():
         raise IdempotencyMismatch
 
