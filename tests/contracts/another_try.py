@@ -560,7 +560,7 @@ class AnotherTryContract(StoreContract):
     async def test_an_older_version_can_be_chosen_again(
         self, store: SeedableStore, exchange: tuple[Message, Message]
     ) -> None:
-        """The line has it, whoever reads; the other one is kept, and can be chosen in turn."""
+        """Every reader finds it in the line; the other version is kept, and can be chosen in turn."""
         message, reply = exchange
         second = await try_again(store, replace(message), "Better", edited(6))
         [changed, _] = await self.lines(store)

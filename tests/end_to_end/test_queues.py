@@ -150,7 +150,7 @@ async def send_all(place: Place) -> None:
     assert Counter(line["reply"] for line in lines if "reply" in line) == Counter(e.text for e in sends)
     calls = Counter(line["model"] for line in lines if "model" in line)
     assert set(calls) <= {each.text for each in sends}
-    # Under load a store may refuse a call. The client is told so, sends again, and gets another reply.
+    # Under load a store may refuse a call. The client gets an error, sends again, and gets another reply.
     failed = {line["again"] for line in lines if line.get("code", _REFUSED) != _REFUSED}
     twice = {text for text, count in calls.items() if count > 1}
     assert twice - failed == set(), "answered twice"

@@ -2,7 +2,7 @@
 
 The machine sends and retries messages under every policy, tries the last exchange again, chooses versions,
 reads replies, disconnects and reconnects, stops runs, withdraws queued ones, deletes conversations, kills
-lease holders and whoever waits in a queue, and lets leases expire. A dead process is one whose store no
+lease holders and processes that wait in a queue, and lets leases expire. A dead process is one whose store no
 longer executes its calls.
 
 Each process has its own wall clock, which is wrong and jumps. The monotonic time advances only when no call
@@ -858,7 +858,7 @@ class RunMachine(RuleBasedStateMachine):
     def _send_once_more(self, text: str, name: str, *, behind: int) -> None:
         """Send a message, which closes a dead run, whatever its process's clock, and gets a reply.
 
-        So do the messages of the queue that nobody attends any more.
+        So do the queued messages that no process attends any more.
         """
         client = Client(self.key, text, name, self.process(-7_200.0))
         for _ in range(WORDS * (behind + 1)):

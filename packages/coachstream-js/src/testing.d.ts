@@ -93,7 +93,7 @@ export function cut(): Instruction;
 export function reconnect(): Instruction;
 /** Withdraws the text from this offset on, in UTF-16 code units; all of it by default. */
 export function reset(offset?: number): Instruction;
-/** Tells the readers that the message waits for others; 1, the default, is the next. */
+/** Sends `queued`: the message waits for others; 1, the default, is the next. */
 export function queued(position?: number): Instruction;
 /** Tells the readers what was done besides the reply; the stage is `memory_saved` by default. */
 export function contextual(content: string, stage?: string): Instruction;

@@ -166,7 +166,7 @@ def test_requests_at_each_limit_get_documented_responses(case: Case[Any], servic
     checks = RESPONSE_IS_DOCUMENTED
     if not is_foreign(case):
         checks += (negative_data_rejection,)
-        if AFTER not in (case.query or {}):  # a cursor is opaque: no schema tells a true one from another
+        if AFTER not in (case.query or {}):  # a cursor is opaque: no schema can describe a valid one
             checks += (positive_data_acceptance,)
     respond(case, service, checks=checks)
 

@@ -164,7 +164,7 @@ async def test_a_queued_message_has_its_events_and_is_listed(
 async def test_a_queued_message_can_be_withdrawn(
     http: httpx.AsyncClient, model: ScriptedModel, services: Services
 ) -> None:
-    """Its stream ends with an error that nobody needs to retry; later requests for it learn the same."""
+    """Its stream ends with an error that is not retryable; later requests for it get the same."""
     gate = asyncio.Event()
     one, two, three = await a_queue(http, model, gate, "one", "two", "three")
     run_id = (await two.has("queued"))["runId"]

@@ -37,7 +37,7 @@ class FrameEncoder:
         if isinstance(event, Started):
             return b""
         if isinstance(event, Queued):
-            self._run_id = None  # `run` tells when its turn has come
+            self._run_id = None  # `run` follows when its turn has come
         if isinstance(event, Attached):
             if event.point.run_id == self._run_id:
                 return b""

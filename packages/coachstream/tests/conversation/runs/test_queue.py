@@ -298,7 +298,7 @@ async def test_a_withdrawn_message_is_never_answered() -> None:
 
 
 async def test_the_queue_goes_on_when_a_lease_holder_died() -> None:
-    """Whoever waits observes the lease, as it does for a message that does not wait in a queue."""
+    """A process that waits in the queue observes the lease, like any other observer of a run."""
     stage = stage_with(Echo(), lease_s=0.1)
     await dead_run(stage)
     senders = [Sender(stage, "one"), Sender(stage, "two")]
@@ -392,7 +392,7 @@ async def test_a_queued_run_without_a_reader_is_an_address() -> None:
 
 
 async def test_a_message_whose_quota_is_used_up_leaves_the_queue() -> None:
-    """It is told so, stays stored and blocks no other."""
+    """The stream reports it; the message stays stored and blocks no other."""
     stage = stage_with(Echo("one"), quotas=QuotaLimits(turns_per_minute=1))
     one, two, three = await a_queue(stage, "one", "two", "three")
     stage.model.gates["one"].set()

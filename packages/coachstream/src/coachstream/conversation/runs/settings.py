@@ -25,7 +25,7 @@ class RunSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of runs. Durations are in seconds.
 
     Attributes:
-        policy: what happens when a message arrives during the run of another one, unless its request tells.
+        policy: what happens to a message that arrives during the run of another one, by default.
         max_queued: the maximum number of queued runs of a conversation.
         attended_within_s: how long the first run of the queue waits for a process of its own, until another
             one that waits begins it.

@@ -89,7 +89,7 @@ def _queued_in(item: Item) -> Iterator[QueuedRun]:
         try:
             yield msgspec.convert(each, QueuedRun)
         except msgspec.ValidationError:
-            # Skipped, its message would never be answered, and nobody would know.
+            # If it were skipped, its message would silently never get a reply.
             raise StorageUnavailable("the queue of a conversation cannot be read") from None
 
 

@@ -229,7 +229,7 @@ export class Api {
 }
 
 /**
- * A browser that cannot combine two (Safari before 17.4) finishes a request that nobody waits for.
+ * A browser that cannot combine two (Safari before 17.4) finishes a request that is no longer needed.
  *
  * @param {AbortSignal} [signal]
  * @param {AbortSignal} [timeout]

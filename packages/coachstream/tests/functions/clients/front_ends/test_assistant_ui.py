@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from coachstream.conversation.errors import ModelRejected, ModelStreamBroken, TokenExpired
-from coachstream.conversation.model import ConversationKey
 from coachstream.services import Services
 from coachstream.web.ag_ui import RECONNECT_SENTENCE
 from support.doubles import RememberedConversations, ScriptedModel
@@ -25,43 +23,15 @@ from support.front_end_conversation import (
     WORDS,
     Chat,
     SilentAtFirst,
-    make_quick,
     read_to_the_end,
     served,
     stop,
     text_of,
     texts_of,
 )
-from support.front_end_programs import FrontEnd, front_end
+from support.front_end_programs import FrontEnd
 
 RUNTIMES = ["useChatRuntime", "useAISDKRuntime", "useAgUiRuntime"]
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """The program outlives a single test, and so must its event loop."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def chats() -> AsyncIterator[FrontEnd]:
-    """One program for all tests; each opens threads of its own."""
-    async with front_end() as running:
-        yield running
-
-
-@pytest.fixture
-def services(services: Services, model: ScriptedModel, conversation: ConversationKey) -> Services:
-    """Services that commit at once, poll quickly, and whose model says `REPLY`."""
-    assert conversation == KEY
-    return make_quick(services, model)
-
-
-@pytest.fixture
-async def url(services: Services) -> AsyncIterator[str]:
-    """Where the conversation is served."""
-    async with served(services) as at:
-        yield at
 
 
 class Thread(Chat):

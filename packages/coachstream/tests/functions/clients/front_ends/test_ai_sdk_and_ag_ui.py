@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -25,7 +23,7 @@ from coachstream.conversation.errors import (
     NotTheLastExchange,
     kind_of,
 )
-from coachstream.conversation.model import ConversationKey, Role
+from coachstream.conversation.model import Role
 from coachstream.conversation.ports import ModelEvent
 from coachstream.services import Services
 from support.doubles import RememberedConversations, ScriptedModel
@@ -37,44 +35,16 @@ from support.front_end_conversation import (
     WORDS,
     Chat,
     SilentAtFirst,
-    make_quick,
     served,
     stop,
     text_of,
     texts_of,
 )
-from support.front_end_programs import FrontEnd, front_end
+from support.front_end_programs import PROGRAMS, FrontEnd
 from support.patience import PATIENCE_S
 from support.places import ROOT
 
 PICTURE = {"type": "file", "mediaType": "image/png", "url": "data:image/png;base64,aGVsbG8="}
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """The program outlives a single test, and so must its event loop."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def chats() -> AsyncIterator[FrontEnd]:
-    """One program for all tests; each opens chats of its own."""
-    async with front_end() as running:
-        yield running
-
-
-@pytest.fixture
-def services(services: Services, model: ScriptedModel, conversation: ConversationKey) -> Services:
-    """Services that commit at once, poll quickly, and whose model says `REPLY`."""
-    assert conversation == KEY
-    return make_quick(services, model)
-
-
-@pytest.fixture
-async def url(services: Services) -> AsyncIterator[str]:
-    """Where the conversation is served."""
-    async with served(services) as at:
-        yield at
 
 
 class AiSdk(Chat):
@@ -398,7 +368,7 @@ def test_the_lines_that_the_pages_give_are_those_that_are_tested(
         rf"^{function}\(.*?^\}}$", (ROOT / "docs/how-to" / page).read_text(), re.MULTILINE | re.DOTALL
     )
     assert found
-    assert found[0] in (Path(__file__).parent / "node" / program).read_text()
+    assert found[0] in (PROGRAMS / program).read_text()
 
 
 async def test_a_second_client_stops_the_reply(chats: FrontEnd, url: str, model: ScriptedModel) -> None:

@@ -6,12 +6,10 @@ The core is what its React components operate; those bring 500 MB of packages, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from coachstream.conversation.errors import ModelRejected, ModelStreamBroken, TokenExpired
-from coachstream.conversation.model import ConversationKey
 from coachstream.services import Services
 from support.doubles import RememberedConversations, ScriptedModel
 from support.front_end_conversation import (
@@ -20,40 +18,11 @@ from support.front_end_conversation import (
     REPLY,
     WORDS,
     Chat,
-    make_quick,
     read_to_the_end,
-    served,
     stop,
     texts_of,
 )
-from support.front_end_programs import FrontEnd, front_end
-
-
-@pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    """The program outlives a single test, and so must its event loop."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
-async def chats() -> AsyncIterator[FrontEnd]:
-    """One program for all tests; each has agents of its own."""
-    async with front_end() as running:
-        yield running
-
-
-@pytest.fixture
-def services(services: Services, model: ScriptedModel, conversation: ConversationKey) -> Services:
-    """Services that commit at once, poll quickly, and whose model says `REPLY`."""
-    assert conversation == KEY
-    return make_quick(services, model)
-
-
-@pytest.fixture
-async def url(services: Services) -> AsyncIterator[str]:
-    """Where the conversation is served."""
-    async with served(services) as at:
-        yield at
+from support.front_end_programs import FrontEnd
 
 
 async def coach(chats: FrontEnd, url: str, name: str, *, user: str = "sam") -> Chat:
