@@ -11,6 +11,7 @@ from enum import StrEnum
 
 import msgspec
 
+from coachstream.conversation.another_try import MOST_VERSIONS
 from coachstream.conversation.errors import ErrorCode
 from coachstream.functions.acceptance import METHODS as TURN_METHODS
 from coachstream.functions.coach_conversations.handler import METHODS as CONVERSATION_METHODS
@@ -480,7 +481,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="List the versions of an exchange",
         description=(
             "`messageId` is the user message or the reply, as the conversation has it. Oldest first; at most "
-            "ten are kept. Empty if the conversation has no such message."
+            f"{MOST_VERSIONS} are kept. Empty if the conversation has no such message."
         ),
         function=Function.CONVERSATIONS,
         successes=(Success(200, "The versions.", VersionsBody),),
