@@ -108,7 +108,8 @@ async def test_the_panel_counts_the_connections_that_a_reply_took(tab: Tab, sile
     await tab.page.context.set_offline(False)
     list(speaking)
     await tab.page.locator(".inspect-reply[data-is-final]").wait_for()
-    assert (await figures(tab))["Resumptions"] == "1"
+    # The client may have tried again by itself, just before the network was back.
+    assert int((await figures(tab))["Resumptions"]) >= 1
     assert forgive_failed_requests(tab.problems) == []
     tab.problems.clear()
 

@@ -35,8 +35,8 @@ from support.places import CACHE
 
 T = TypeVar("T")
 
-DECIDED_WITHIN_S = 60.0
-"""Most searches take milliseconds. One that takes longer than this needs gigabytes of memory, too."""
+DECIDED_WITHIN_S = PATIENCE_S
+"""Most searches take milliseconds."""
 
 CHECKER = CACHE / "history-checker" / "history_checker"
 INSTALL = "tests/support/history_checker/install.sh"
@@ -146,19 +146,26 @@ class History(msgspec.Struct, frozen=True, rename="camel"):
         tokens: when a day's tokens refuse a run: as soon as they are used up, or when that becomes known.
         use: whether `quota_use` is one read of everything, or one of each conversation.
         operations: in any order.
+        kills: how many processes were killed while they were at work.
     """
 
     limits: Mapping[str, Limits]
     tokens: Literal["exact", "late"]
     use: Literal["exact", "late"]
     operations: Sequence[Operation]
+    kills: int = 0
 
 
 class Sink:
-    """Keeps operations in memory: called with each of them twice, before and after the call."""
+    """Keeps operations in memory: called with each of them twice, before and after the call.
+
+    Attributes:
+        kills: `History.kills`.
+    """
 
     def __init__(self) -> None:
         self._latest: dict[tuple[int, int], Operation] = {}
+        self.kills = 0
 
     def __call__(self, operation: Operation) -> None:
         """Keep an operation, in place of the same one without its result."""

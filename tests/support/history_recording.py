@@ -214,6 +214,7 @@ def _history(campaign: Campaign, sink: Sink, *, is_exact: bool) -> History:
         tokens="exact" if is_exact else "late",
         use="exact" if is_exact else "late",
         operations=bounded(sink.operations),
+        kills=sink.kills,
     )
 
 
@@ -266,7 +267,9 @@ async def _run(work: Work, sink: Sink, started: asyncio.Barrier, kill_after: int
                 with suppress(ProcessLookupError):  # it has ended meanwhile
                     process.kill()
         is_killed = kill_after is not None and seen >= kill_after
-        assert await process.wait() in ({0, -signal.SIGKILL} if is_killed else {0})
+        status = await process.wait()
+        assert status in ({0, -signal.SIGKILL} if is_killed else {0})
+        sink.kills += status == -signal.SIGKILL
 
 
 @asynccontextmanager

@@ -40,8 +40,7 @@ def run_histories(*, seed: int, count: int, dynamodb: str | None) -> Iterator[Ta
             campaign = msgspec.structs.replace(CAMPAIGN, seed=number)
             history = recorded(campaign)
             tally.messages += sum(each.name == "begin" for each in history.operations)
-            if way != "requests in turn":
-                tally.faults["kill"] += campaign.kills
+            tally.faults["kill"] += history.kills
             _check(history, f"{way} {number}", tally)
         yield tally
 

@@ -17,6 +17,7 @@ type History struct {
 	Tokens     string            `json:"tokens,omitempty"`
 	Use        string            `json:"use,omitempty"`
 	Operations []*Operation      `json:"operations,omitempty"`
+	Kills      int               `json:"kills,omitempty"` // not used here
 }
 
 // Limits are those of one user; 0 is none.

@@ -46,10 +46,10 @@ def request(kind: TryKind, message: Message, *, text: str = "", key: str = "agai
 
 async def asked(stage: Stage) -> None:
     """Wait until the model is asked for the second time, and has sent what it sends at once."""
-    while stage.model.calls < 2:  # noqa: ASYNC110 (the double has no event for it)
-        await asyncio.sleep(0)
-    for _ in range(20):
-        await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE_S):
+        while stage.model.calls < 2:  # noqa: ASYNC110 (the double has no event for it)
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(0.001)  # virtual time, which passes when everything else waits
 
 
 def text_of(events: list[Event]) -> str:

@@ -1,4 +1,4 @@
-"""One program for all tests of a module, and the conversation that its front ends have."""
+"""One program for all tests, and the conversation that its front ends have."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from support.front_end_conversation import KEY, make_quick, served
 from support.front_end_programs import FrontEnd, front_end
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def anyio_backend() -> str:
     """The program outlives a single test, and so must its event loop."""
     return "asyncio"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 async def chats() -> AsyncIterator[FrontEnd]:
     """One program for all tests; each opens chats of its own."""
     async with front_end() as running:
