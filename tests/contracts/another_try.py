@@ -13,16 +13,17 @@ from coachstream.conversation.errors import (
     CannotContinue,
     ConversationNotFound,
     IdempotencyMismatch,
+    MessageWithdrawn,
     NotTheLastExchange,
     QuotaExceeded,
     TurnInProgress,
 )
 from coachstream.conversation.ids import milliseconds_of, run_id
 from coachstream.conversation.model import ConversationKey, Message, StopReason
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
+from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun, RunQueued
 from coachstream.conversation.quotas import QuotaLimits
 from coachstream.conversation.run_log import Opened, Said
-from contracts.run_queue import enqueue
+from contracts.run_queue import WITHDRAWN, enqueue, run_named
 from contracts.store_records import (
     AMPLE_CHARS,
     EPOCH,
@@ -364,6 +365,70 @@ class AnotherTryContract(StoreContract):
             found = await store.load_versions(KEY, shown.id)
             assert [each.reply.content for each in found if each.reply] == contents
             assert len(found) == 2
+
+    @pytest.mark.parametrize("kind", [TryKind.REGENERATE, TryKind.REPLACE])
+    async def test_the_oldest_of_as_many_versions_as_are_kept_can_be_tried_again(
+        self, store: SeedableStore, kind: TryKind, exchange: tuple[Message, Message]
+    ) -> None:
+        """It is the one that gives way, and the one that is dropped."""
+        message, reply = exchange
+        newest = reply
+        for number in range(1, MOST_VERSIONS):
+            newest = await try_again(store, regenerate(newest, f"again-{number}"), f"Version {number}.")
+        await store.choose_version(KEY, newest.id, reply.id)
+        is_edited = kind is TryKind.REPLACE
+        request = replace(message, "last") if is_edited else regenerate(reply, "last")
+        last = await try_again(store, request, "Last.", edited(60, key="last") if is_edited else None)
+        found = await store.load_versions(KEY, last.id)
+        contents = [f"Version {number}." for number in range(1, MOST_VERSIONS)]
+        assert [each.reply.content for each in found if each.reply] == [*contents, "Last."]
+        assert [each.content for each in await self.lines(store)][1:] == ["Last."]
+
+    async def test_a_message_that_was_queued_and_then_replaced_gets_no_run(
+        self, store: SeedableStore, exchange: tuple[Message, Message]
+    ) -> None:
+        """It is not in the line any more, as if it was withdrawn; the next message can begin its run."""
+        asked = user_message(20, "And now?", client_id="c-20")
+        begun = await begin(store, asked)
+        assert await store.finish_run(KEY, RUN, ended(1), None) is None
+        begun = await begin_try(store, replace(begun.user_message), edited(30))
+        queued = await store.enqueue_run(KEY, asked, run_named("20"), behind=NEXT_RUN, most=3)
+        assert isinstance(queued, RunQueued)
+        await finish(store, begun, reply_of(begun))
+        with pytest.raises(MessageWithdrawn):
+            await store.begin_queued(KEY, queued.run.run_id, opened())
+        assert await store.leave_queue(KEY, queued.run.run_id, WITHDRAWN, is_withdrawn=True)
+        assert (await store.read_queue(KEY)).first_run_id is None
+        assert len(await self.lines(store)) == len(exchange) + 2
+
+    async def test_the_key_of_a_withdrawn_message_is_none_of_a_try(
+        self, store: SeedableStore, exchange: tuple[Message, Message]
+    ) -> None:
+        """A retry of that message may still arrive."""
+        begun = await begin(store, user_message(20, "And now?"))
+        queued = await enqueue(store, 30)
+        assert await store.leave_queue(KEY, queued.run.run_id, WITHDRAWN, is_withdrawn=True)
+        reply = reply_of(begun, "Now.", run=RUN)
+        assert await store.finish_run(KEY, RUN, ended(1, reply), reply) is None
+        key = queued.user_message.metadata.client_message_id
+        assert key is not None
+        with pytest.raises(IdempotencyMismatch):
+            await store.begin_try(KEY, regenerate(reply, key), None, NEXT_RUN, opened())
+        assert len(exchange) == 2
+
+    async def test_an_interrupted_version_cannot_be_chosen(
+        self, store: SeedableStore, exchange: tuple[Message, Message]
+    ) -> None:
+        """Its message could be sent again like any other, and would lose its versions."""
+        message, reply = exchange
+        begun = await begin_try(store, regenerate(reply))
+        partial = await finish(store, begun, reply_of(begun, "Bet", stop=StopReason.INTERRUPTED))
+        run = run_named("5")
+        begun = await begin_try(store, regenerate(partial, "again-2"), run=run)
+        second = await finish(store, begun, reply_of(begun, run=run), run)
+        with pytest.raises(NotTheLastExchange):
+            await store.choose_version(KEY, second.id, partial.id)
+        assert await self.lines(store) == [message, second]
 
     async def test_a_try_does_not_overtake_a_queue(
         self, store: SeedableStore, exchange: tuple[Message, Message]

@@ -300,15 +300,18 @@ class RememberedConversations:
         queue = self._queue(key)
         if queue.run_id is not None or queue.position_of(run_id) != 1:
             return None
+        run = queue.queued[0]
+        found = [message for message in self.messages[key] if message.id == run.user_message_id]
+        if not found:
+            raise MessageWithdrawn
         if quotas.is_on:
             at = opened_at(opened)
             self._use(key.user_id, quotas, at).check()
             self._turns[key.user_id, minute_of(at)] += 1
-        run = self._queues[key].pop(0)
+        self._queues[key].pop(0)
         self._unfinished[key] = run_id
         self._logs[key, run_id] = {0: as_begun(opened, run)}
-        [message] = [message for message in self.messages[key] if message.id == run.user_message_id]
-        return RunBegun(message, run.is_first_attempt, run.at)
+        return RunBegun(found[0], run.is_first_attempt, run.at)
 
     async def leave_queue(
         self, key: ConversationKey, run_id: str, ended: LogEntry, *, is_withdrawn: bool
@@ -327,10 +330,10 @@ class RememberedConversations:
     def _withdraw(self, key: ConversationKey, message_id: str) -> None:
         if any(message.metadata.reply_to == message_id for message in self.messages[key]):
             return
-        [message] = [message for message in self.messages[key] if message.id == message_id]
-        self._withdrawn.add((key, message.metadata.client_message_id))
-        kept = [message for message in self.messages[key] if message.id != message_id]
-        self._replace_messages(key, kept, message)
+        for message in [message for message in self.messages[key] if message.id == message_id]:
+            self._withdrawn.add((key, message.metadata.client_message_id))
+            kept = [each for each in self.messages[key] if each.id != message_id]
+            self._replace_messages(key, kept, message)
 
     async def read_queue(self, key: ConversationKey) -> RunQueue:
         self._begin()
@@ -403,7 +406,9 @@ class RememberedConversations:
             stored = self._message(key, tried[2])
             if stored is not None and user_message is not None:
                 require_same_text(stored, user_message)
-        elif any(m.metadata.client_message_id == request.client_message_id for m in self._all(key)):
+        elif (key, request.client_message_id) in self._withdrawn or any(
+            m.metadata.client_message_id == request.client_message_id for m in self._all(key)
+        ):
             raise IdempotencyMismatch
         if unfinished is not None:
             return ConversationBusy(unfinished, stored if tried and tried[1] == unfinished else None)
@@ -442,7 +447,7 @@ class RememberedConversations:
             raise TryInProgress(busy)
         last = last_exchange(self.messages[key])
         versions = await self.load_versions(key, reply_id)
-        version = next((each for each in versions if each.reply and each.reply.id == version_id), None)
+        version = next((each for each in versions if each.has_whole_reply(version_id)), None)
         if last is None or last.reply is None or last.reply.id != reply_id:
             raise NotTheLastExchange
         if version is None or version.reply is None:

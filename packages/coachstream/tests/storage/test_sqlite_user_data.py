@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -12,6 +13,7 @@ import pytest
 from coachstream.conversation.errors import InvalidCursor
 from coachstream.conversation.user_data import delete_user_data
 from coachstream.storage.sqlite import SqliteStore
+from coachstream.storage.sqlite.user_data import SOURCES
 from contracts.store_records import (
     COACH,
     KEY,
@@ -38,6 +40,21 @@ async def store(path: Path) -> AsyncIterator[SqliteStore]:
     await store.put_memory(KEY.user_id, "m-1", memory("m-1"))
     yield store
     await store.aclose()
+
+
+@pytest.mark.usefixtures("store")
+async def test_no_table_of_a_user_is_left_out(path: Path) -> None:
+    """Each table that belongs to a user or to a conversation is read by one of the sources."""
+    with closing(sqlite3.connect(path)) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        of_users = {
+            name
+            for (name,) in tables
+            for column in connection.execute(f"PRAGMA table_info({name})")
+            if column[1] in {"user_id", "conversation"}
+        }
+    read = " ".join(source.rows for source in SOURCES)
+    assert {name for name in of_users if not re.search(rf"\b{name}\b", read)} == set()
 
 
 async def test_damaged_rows_are_read_as_they_are(store: SqliteStore, path: Path) -> None:

@@ -176,6 +176,10 @@ class Version(msgspec.Struct, frozen=True):
     reply: Message | None
     is_chosen: bool = False
 
+    def has_whole_reply(self, reply_id: str) -> bool:
+        """Whether this is the version with that reply, and it can be chosen: the reply is not interrupted."""
+        return self.reply is not None and self.reply.id == reply_id and not self.reply.is_interrupted
+
 
 def exchange_of(user_message: Message) -> str:
     """The id of the first message of an exchange, which all that replace it keep."""

@@ -323,7 +323,7 @@ async def test_the_message_of_a_process_that_died_is_answered_by_the_next_in_the
     assert len(stage.model.prompts) == 3
 
 
-async def test_a_queue_that_nobody_attends_waits_for_whoever_comes() -> None:
+async def test_an_unattended_queue_waits_for_the_next_message_or_reader() -> None:
     """All processes died: the next message, or the next reader, brings the earlier ones their replies."""
     stage = stage_with(Echo("one"))
     senders = await a_queue(stage, "one", "two", "three")
@@ -331,14 +331,16 @@ async def test_a_queue_that_nobody_attends_waits_for_whoever_comes() -> None:
     for sender in reversed(senders):
         await sender.die()
     assert (await stage.store.read_queue(KEY)).run_id is None
+    reported = len(stage.reports)
     events = await asyncio.wait_for(reader_of(stage, run_ids[1]), PATIENCE_S)
+    assert len(stage.reports) == reported + 1, "the report of a request is that of its own turn"
     assert isinstance(events[-1], Completed)
     assert events[-1].reply.content == "THREE."
     assert [text for role, text in stage.stored() if role == "assistant"] == ["TWO.", "THREE."]
     assert [text for role, text in stage.stored() if role == "user"] == ["one", "two", "three"]
 
 
-async def test_a_message_after_a_queue_that_nobody_attends_comes_last() -> None:
+async def test_a_message_after_an_unattended_queue_comes_last() -> None:
     """Also one that would be refused during a reply: no reply is being written."""
     stage = stage_with(Echo("one"))
     senders = await a_queue(stage, "one", "two")

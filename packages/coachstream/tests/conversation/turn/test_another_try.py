@@ -9,7 +9,7 @@ import pytest
 
 from coachstream.conversation.analysis import MessageAnalysis
 from coachstream.conversation.another_try import TryKind, TryRequest
-from coachstream.conversation.errors import ErrorCode, ModelUnavailable
+from coachstream.conversation.errors import ErrorCode, ModelRejected, ModelUnavailable
 from coachstream.conversation.events import Attached, Chunk, Completed, Event, Failed, Started
 from coachstream.conversation.model import Message, Role, StopReason
 from coachstream.conversation.ports import ModelStop
@@ -239,6 +239,29 @@ async def test_a_try_during_another_run_is_refused_and_leaves_it_alone(policy: T
     assert ending.run_id is not None
     assert "saved" not in ending.sentence
     assert [each.content for each in stage.store.messages[KEY]] == ["How am I doing?", "Better."]
+
+
+async def test_a_message_that_is_being_replaced_is_not_queued_behind_that() -> None:
+    """Its run would begin when the line no longer has it. A retry gets what has become of it."""
+    stage = Stage()
+    stage.model.script = (ModelRejected(),)
+    await stage.run(stage.request("How am I doing?", client_message_id="c-1"))
+    [message] = stage.store.messages[KEY]
+    gate = asyncio.Event()
+    stage.model.script = (gate, "Better.", DONE)
+    turn = asyncio.create_task(stage.run(request(TryKind.REPLACE, message, text="How am I really doing?")))
+    async with asyncio.timeout(PATIENCE_S):
+        await asked(stage)
+        resent = (await stage.run(stage.request("How am I doing?", client_message_id="c-1")))[-1]
+        gate.set()
+        assert isinstance((await turn)[-1], Completed)
+    assert isinstance(resent, Failed)
+    assert (resent.code, resent.user_message) == (ErrorCode.TURN_IN_PROGRESS, message)
+    assert (await stage.store.read_queue(KEY)).first_run_id is None
+    again = (await stage.run(stage.request("How am I doing?", client_message_id="c-1")))[-1]
+    assert isinstance(again, Failed)
+    assert again.code is ErrorCode.NOT_THE_LAST_EXCHANGE
+    assert [each.content for each in stage.store.messages[KEY]] == ["How am I really doing?", "Better."]
 
 
 async def test_an_earlier_exchange_is_refused_before_the_model_is_called() -> None:

@@ -306,7 +306,7 @@ class RunOpener:
         """Join the message's run or its place in the queue, or queue it; None to begin again.
 
         Raises:
-            TurnInProgress: the queue is full; the message is stored.
+            TurnInProgress: the queue is full, or the message is being replaced; it is stored.
         """
         stored = busy.user_message
         found = None if stored is None else RunQueue(None, busy.queued).run_of(stored.id)
@@ -321,6 +321,9 @@ class RunOpener:
                 return None
             if await self._is_run_of(message, state, key, busy):
                 return LogPoint(busy.run_id, 0)
+            another_try = state.opened.another_try
+            if stored is not None and another_try is not None and stored.id == another_try.user_message_id:
+                raise TurnInProgress(busy.run_id, stored)  # it may be about to be replaced
             in_order = id_after(message.id, first_waiting_id(state.opened.at))
             message = msgspec.structs.replace(message, id=in_order)
             is_stop_due = place.policy is TurnPolicy.INTERRUPT and not state.is_stop_asked

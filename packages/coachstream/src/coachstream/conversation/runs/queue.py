@@ -179,8 +179,8 @@ class QueueWaiter:
         except (QuotaExceeded, MessageWithdrawn) as error:
             is_withdrawn = isinstance(error, MessageWithdrawn)
             ended = _never_begun(error)
-            await self._store.leave_queue(self._key, run.run_id, ended, is_withdrawn=is_withdrawn)
-            if is_withdrawn:
+            has_left = await self._store.leave_queue(self._key, run.run_id, ended, is_withdrawn=is_withdrawn)
+            if is_withdrawn or not has_left:  # another process may have begun it in the meantime
                 return None
             raise
         return None if begun is None else claim_of(self._key, run.run_id, begun, opened)

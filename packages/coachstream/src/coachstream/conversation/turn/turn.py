@@ -68,7 +68,7 @@ from coachstream.conversation.runs.writer import RunLost
 from coachstream.conversation.turn.analysis import PendingAnalysis
 from coachstream.conversation.turn.context import ContextLoad
 from coachstream.conversation.turn.deadline import TurnDeadline, run_shielded
-from coachstream.conversation.turn.dependencies import TurnDependencies
+from coachstream.conversation.turn.dependencies import TurnDependencies, ignore_report
 from coachstream.conversation.turn.reply import Reply
 from coachstream.conversation.turn.report import TurnMeasurements
 from coachstream.conversation.turn.request import ResumeRequest, TurnRequest
@@ -309,7 +309,9 @@ class _Turn(ABC):
 
     def _take_over(self, claim: RunClaim) -> None:
         """Produce the reply of a run that no process attends, next to this turn."""
-        turn = _UnattendedTurn(claim, self._deadline.at, self._dependencies, self._settings)
+        # The report is of the request's own turn.
+        dependencies = msgspec.structs.replace(self._dependencies, report=ignore_report)
+        turn = _UnattendedTurn(claim, self._deadline.at, dependencies, self._settings)
         self._others.add(asyncio.create_task(turn.run(), name="queued-run"))
 
     async def _open(self, run_id: str, *, after: int) -> RunWatcher:

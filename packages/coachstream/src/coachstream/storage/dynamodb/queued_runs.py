@@ -22,7 +22,7 @@ from coachstream.conversation.quotas import UNLIMITED, QuotaLimits
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.run_queue import QueuedRun, RunQueue, place_behind
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended
-from coachstream.storage.dynamodb.items import RETRIES_KNOWN_FOR, expiry
+from coachstream.storage.dynamodb.items import RETRIES_KNOWN_FOR, expiry, message_of
 from coachstream.storage.dynamodb.keys import (
     conversation_key,
     message_claim_key,
@@ -102,13 +102,13 @@ class DynamoDbQueuedRuns(DynamoDbRuns):
         """Begin the first run of the queue: two reads and a transaction (see `RunStore`).
 
         Raises:
-            MessageWithdrawn: its message is gone, though it has not left the queue.
+            MessageWithdrawn: its message is gone, or was replaced, though the run has not left the queue.
         """
         queue = (await self._unfinished(key)).queue
         if queue.run_id is not None or queue.position_of(run_id) != 1:
             return None
         run = queue.queued[0]
-        message = await self.load_message(key, run.user_message_id)
+        message = await self._message_of(key, run)
         if message is None:
             if (await self._unfinished(key)).queue.position_of(run_id) is None:
                 return None
@@ -200,9 +200,14 @@ class DynamoDbQueuedRuns(DynamoDbRuns):
             return RunQueued(stored, run)
         raise Contended("a run could not be queued because of contention with other messages")
 
+    async def _message_of(self, key: ConversationKey, run: QueuedRun) -> Message | None:
+        """The message of a queued run; None if it is gone, or was replaced and is an older version."""
+        item = await self._table.get(message_key(key, run.user_message_id))
+        return None if item is None else message_of(item)
+
     async def _deleting(self, key: ConversationKey, run: QueuedRun) -> dict[Step, Write]:
         """The writes that delete a queued message, unless it has a part of a reply."""
-        message = await self.load_message(key, run.user_message_id)
+        message = await self._message_of(key, run)
         if message is None:
             return {}
         if not run.is_first_attempt and await self._reply_index.load(key, message.id) is not None:

@@ -222,7 +222,10 @@ class Tries:
                 key, another.user_message_id, replies[0] if replies else None, is_replaced=True
             )
         if reply.metadata.versions == MOST_VERSIONS and another.continued_id is None:
-            writes |= await self._dropping(key, another.user_message_id)
+            for each in await self._surplus(key, another):
+                # The version that gives way can be the oldest one itself.
+                if writes.pop(f"older {each.id}", None) is None:
+                    writes[f"dropped {each.id}"] = Delete(version_key(key, each.id))
         return writes
 
     async def choose(self, key: ConversationKey, reply_id: str, version_id: str) -> Chosen | None:
@@ -356,7 +359,7 @@ class Tries:
 
     async def _version(self, key: ConversationKey, last: LastExchange, version_id: str) -> Version:
         for version in await self.versions(key, last.user_message.id):
-            if version.reply is not None and version.reply.id == version_id:
+            if version.has_whole_reply(version_id):
                 return version
         raise NotTheLastExchange
 
@@ -381,14 +384,13 @@ class Tries:
         items = [item async for item in self._table.query(span, consistent=True) if not item.get(_PENDING)]
         return around.older(_of_coach(key, items))
 
-    async def _dropping(self, key: ConversationKey, user_message_id: str) -> Mapping[str, Write]:
-        """The writes that delete the oldest version, to make room for the one that is being replaced."""
-        around = await self._around(key, user_message_id)
+    async def _surplus(self, key: ConversationKey, another: AnotherTry) -> list[Message]:
+        """The messages of the oldest version, if one is too many when the chosen one gives way."""
+        around = await self._around(key, another.user_message_id)
         if around is None:
-            return {}
-        older = [*await self._older(key, around), *around.chosen[1:]]
-        dropped = surplus(older, keep=MOST_VERSIONS - 1)
-        return {f"dropped {each.id}": Delete(version_key(key, each.id)) for each in dropped}
+            return []
+        leaving = around.chosen if another.kind is TryKind.REPLACE else around.chosen[1:]
+        return surplus([*await self._older(key, around), *leaving], keep=MOST_VERSIONS - 1)
 
     async def _message(self, key: ConversationKey, message_id: str) -> Message | None:
         if not is_name(message_id):

@@ -23,11 +23,12 @@ from coachstream.conversation.another_try import (
     versions_of,
 )
 from coachstream.conversation.errors import IdempotencyMismatch, NotTheLastExchange, TryInProgress
-from coachstream.conversation.model import Message
+from coachstream.conversation.model import Message, StopReason
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy
 from coachstream.conversation.run_log import Broken, Finished, decode_entry
 from coachstream.sqlite_file import decoding
 from coachstream.storage.idempotency import require_same_text
+from coachstream.storage.sqlite.queued_runs import is_withdrawn
 from coachstream.storage.sqlite.rows import MESSAGE_COLUMNS, insert_message, message_from_row
 
 LINE, OLDER = "messages", "older_messages"
@@ -54,7 +55,9 @@ def find(
         (conversation, request.client_message_id),
     ).fetchone()
     if tried is None:
-        if _by_key(connection, conversation, request.client_message_id) is not None:
+        key = request.client_message_id
+        is_used = _by_key(connection, conversation, key) is not None
+        if is_used or is_withdrawn(connection, conversation, key):
             raise IdempotencyMismatch
         return None if unfinished is None else ConversationBusy(unfinished, None)
     kind, message_id, run_id, user_message_id = tried
@@ -144,9 +147,7 @@ def choose(
     if last is None or last.reply is None or last.reply.id != reply_id:
         raise NotTheLastExchange
     found = [
-        each
-        for each in versions(connection, conversation, reply_id)
-        if each.reply is not None and each.reply.id == version_id
+        each for each in versions(connection, conversation, reply_id) if each.has_whole_reply(version_id)
     ]
     if not found:
         raise NotTheLastExchange
@@ -188,8 +189,8 @@ def replaced(connection: sqlite3.Connection, conversation: int, again: Message) 
     require_same_text(found[0], again)
     replies = connection.execute(
         f"SELECT {MESSAGE_COLUMNS} FROM older_messages"  # noqa: S608 (a constant)
-        " WHERE conversation = ? AND reply_to = ? AND stop_reason IS NOT 'interrupted' ORDER BY id DESC",
-        (conversation, found[0].id),
+        " WHERE conversation = ? AND reply_to = ? AND stop_reason IS NOT ? ORDER BY id DESC",
+        (conversation, found[0].id, StopReason.INTERRUPTED.value),
     ).fetchone()
     if replies is None:
         raise NotTheLastExchange

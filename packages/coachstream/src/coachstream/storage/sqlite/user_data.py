@@ -19,6 +19,18 @@ _QUOTAS = """
     UNION ALL SELECT user_id, quota, window, taken, NULL, NULL, NULL FROM quota_windows
 """
 
+_CLAIMS = """
+    SELECT conversation, client_message_id, kind, message_id, run_id, user_message_id, 0 AS is_withdrawn
+        FROM tries
+    UNION ALL SELECT conversation, client_message_id, NULL, NULL, NULL, NULL, 1 FROM withdrawn_messages
+"""
+
+_MESSAGE_COLUMNS = (
+    *("conversations.coach_id", "conversations.conversation_id", "t.id", "t.role", "t.content"),
+    *("t.timestamp", "t.model", "t.stop_reason", "t.client_message_id", "t.reply_to", "t.streamed"),
+    *("t.run_id", "t.is_handed_off", "t.versions", "t.exchange_id"),
+)
+
 _OF_CONVERSATION = "JOIN conversations ON conversations.number = t.conversation"
 
 
@@ -45,7 +57,7 @@ class _Source(msgspec.Struct, frozen=True):
 
 
 # A hexadecimal key also continues behind one that is damaged and not text.
-_SOURCES = (
+SOURCES = (
     _Source("coach", "coaches t", "t.user_id", "hex(t.coach_id)", "", "t.coach_id", ("t.attributes",)),
     _Source(
         "coachConversation",
@@ -66,22 +78,18 @@ _SOURCES = (
         "t.rowid",
         -1,
         "conversations.conversation_id || '#' || t.id",
-        (
-            *("conversations.coach_id", "conversations.conversation_id", "t.id", "t.role", "t.content"),
-            *("t.timestamp", "t.model", "t.stop_reason", "t.client_message_id", "t.reply_to", "t.streamed"),
-            *("t.run_id", "t.is_handed_off", "t.versions", "t.exchange_id"),
-        ),
+        _MESSAGE_COLUMNS,
     ),
     _Source(
         "coachMessageClaim",
-        f"tries t {_OF_CONVERSATION}",
+        f"({_CLAIMS}) t {_OF_CONVERSATION}",
         "conversations.user_id",
-        "t.rowid",
-        -1,
+        "t.conversation || '#' || hex(t.client_message_id)",
+        "",
         "conversations.conversation_id || '#' || t.client_message_id",
         (
             *("conversations.coach_id", "conversations.conversation_id", "t.client_message_id", "t.kind"),
-            *("t.message_id", "t.run_id", "t.user_message_id"),
+            *("t.message_id", "t.run_id", "t.user_message_id", "t.is_withdrawn"),
         ),
     ),
     _Source(
@@ -109,17 +117,25 @@ _SOURCES = (
         ),
     ),
     _Source(
+        "coachTurn",
+        f"queued_runs t {_OF_CONVERSATION}",
+        "conversations.user_id",
+        "t.number",
+        -1,
+        "conversations.conversation_id || '#' || t.run_id",
+        (
+            *("conversations.coach_id", "conversations.conversation_id", "t.run_id", "t.user_message_id"),
+            *("t.opened_at", "t.is_first_attempt", "t.time_zone"),
+        ),
+    ),
+    _Source(
         "coachVersion",
         f"older_messages t {_OF_CONVERSATION}",
         "conversations.user_id",
         "t.rowid",
         -1,
         "conversations.conversation_id || '#' || t.id",
-        (
-            *("conversations.coach_id", "conversations.conversation_id", "t.id", "t.role", "t.content"),
-            *("t.timestamp", "t.model", "t.stop_reason", "t.client_message_id", "t.reply_to", "t.streamed"),
-            *("t.run_id", "t.is_handed_off", "t.is_pending"),
-        ),
+        (*_MESSAGE_COLUMNS, "t.is_pending"),
     ),
     _Source(
         "conversation",
@@ -153,7 +169,7 @@ class SqliteUserData:
         self, user_id: str, *, after: str | None = None, limit: int = PAGE_RECORDS
     ) -> RecordPage:
         """Read one page, kind by kind (see `UserDataStore`)."""
-        first, at = (0, _SOURCES[0].least) if after is None else _parse_position(after)
+        first, at = (0, SOURCES[0].least) if after is None else _parse_position(after)
         return await self._database.read(lambda connection: _page(connection, user_id, first, at, limit))
 
     async def count_records(self, user_id: str) -> Mapping[str, int]:
@@ -165,7 +181,7 @@ class SqliteUserData:
                     f"SELECT count(*) FROM {source.rows} WHERE {source.owner} = ?",  # noqa: S608 (constants)
                     (user_id,),
                 ).fetchone()[0]
-                for source in _SOURCES
+                for source in SOURCES
             }
             return {kind: number for kind, number in counts.items() if number}
 
@@ -196,7 +212,7 @@ class SqliteUserData:
 def _page(connection: sqlite3.Connection, user_id: str, first: int, at: int | str, limit: int) -> RecordPage:
     records: list[UserRecord] = []
     size = 0
-    for number, source in enumerate(_SOURCES[first:], start=first):
+    for number, source in enumerate(SOURCES[first:], start=first):
         start = at if number == first else source.least
         rows = connection.execute(
             f"SELECT {source.order}, {source.name}, {', '.join(source.columns)} FROM {source.rows}"  # noqa: S608 (constants)
@@ -229,7 +245,7 @@ def _decoded(document: object) -> object:
 
 def _parse_position(position: str) -> tuple[int, int | str]:
     found = _POSITION.fullmatch(position)
-    for number, source in enumerate(_SOURCES if found else ()):
+    for number, source in enumerate(SOURCES if found else ()):
         if found and found["kind"] == source.kind:
             return number, found["at"] if isinstance(source.least, str) else _row(found["at"])
     raise InvalidCursor
