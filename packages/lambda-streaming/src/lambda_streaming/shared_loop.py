@@ -44,6 +44,13 @@ class InvocationTimedOut(Exception):
         super().__init__("The invocation was cancelled at its deadline; the others go on")
 
 
+class _ProcessEnds(Exception):
+    """Carries what ends the process out of a task: asyncio would leave the event loop with it at once."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
 class SharedLoop:
     """Runs invocations at once.
 
@@ -73,13 +80,15 @@ class SharedLoop:
         """Let invocations run until `stop` has been called and they have ended.
 
         Raises:
-            BaseException: whatever ends the process; the log names the invocations that it ends.
+            BaseException: whatever ends the process; the log names the invocations that it ends. They are
+                cancelled before, and may save their state.
         """
         for number, worker in enumerate(self._workers, 1):
             self._start_thread(f"invocation {number}", self._work, worker)
         self._start_thread("event loop watch", self._watch)
         await asyncio.wait((self._stopping, self._broken), return_when=asyncio.FIRST_COMPLETED)
         if self._broken.done():
+            await self._cancel(Shutdown())
             self._broken.result()
         await self._drain(self._stopping.result())
 
@@ -122,22 +131,30 @@ class SharedLoop:
                 if deadline.expired():
                     raise InvocationTimedOut from None
                 raise
+            except (SystemExit, KeyboardInterrupt) as error:
+                raise _ProcessEnds(error) from error
 
         running = self._tasks.run(within_deadline, is_alone=False)
         try:
             return asyncio.run_coroutine_threadsafe(running, self._loop).result()
         except concurrent.futures.CancelledError as error:
             raise HandlerCancelled from error
+        except _ProcessEnds as ends:
+            raise ends.error from None
 
     async def _drain(self, shutdown: Shutdown) -> None:
         is_drained = await self._all_ended(shutdown.drain_s())
         self._is_closed = True
         if not is_drained:
             logger.warning("SIGTERM cancels the invocations in flight: %s", self._names())
-            for handler in self._handlers:
-                # Not the future that its thread waits for: the thread must wait until the handler has ended.
-                handler.cancel()
-            await self._all_ended(shutdown.clean_up_s())
+            await self._cancel(shutdown)
+
+    async def _cancel(self, shutdown: Shutdown) -> None:
+        self._is_closed = True
+        for handler in self._handlers:
+            # Not the future that its thread waits for: the thread must wait until the handler has ended.
+            handler.cancel()
+        await self._all_ended(shutdown.clean_up_s())
 
     @contextmanager
     def _cancellable(self) -> Iterator[None]:
@@ -169,7 +186,7 @@ class SharedLoop:
 
     def _work(self, worker: Callable[[SharedLoop], None]) -> None:
         try:
-            while not self._stopping.done():
+            while not (self._stopping.done() or self._broken.done()):
                 worker(self)
         except BaseException as error:  # noqa: BLE001 (it ends the process, as on the main thread)
             self._call(self._break, error)
