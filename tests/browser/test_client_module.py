@@ -47,6 +47,7 @@ ReadableStreamDefaultReader.prototype.read = async function () {
   window.readings += 1;
   return result;
 };
+window.failedAt = [];
 window.fetchedAt = [];
 const { fetch } = window;
 window.fetch = (...request) => {
@@ -75,6 +76,7 @@ window.read = async ({ call, leaveAt, ...options }) => {
     for await (const event of window.reply) {
       if (event.type === "text") window.seen.push(`"${event.text}"`);
       if (event.type === "connection") window.seen.push(event.state);
+      if (event.state === "reconnecting") window.failedAt.push(performance.now());
       if (event.type === "run") window.seen.push("run");
       if (event.type === "queued") window.seen.push(`queued ${event.position}`);
       if (event.type === "contextual") window.seen.push(`${event.stage}: ${event.content}`);
@@ -447,12 +449,11 @@ async def test_pauses_grow_with_every_failure_and_shrink_with_success(page: Engi
     longest = [200, 400, 800, 800, 800, 200]
     async with reading(page, *script, timeless=True) as reader:
         task = asyncio.create_task(reader.start(reconnect={"backoffMs": 200, "maxBackoffMs": 800}))
-        failed_at = []
         for times, ms in enumerate(longest, 1):
             await reader.sees_again("reconnecting", times)
-            failed_at.append(await page.evaluate("() => performance.now()"))
             await reader.passes(ms)
         assert (await task)[-2:] == ['complete "A"', "end"]
+        failed_at = await page.evaluate("() => window.failedAt")
         _, *fetched_at = await page.evaluate("() => window.fetchedAt")
         pauses = [fetched - failed for failed, fetched in zip(failed_at, fetched_at, strict=True)]
         assert all(ms / 2 <= pause <= ms for pause, ms in zip(pauses, longest, strict=True)), pauses
