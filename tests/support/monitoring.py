@@ -16,7 +16,6 @@ from support.url_event import url_event
 
 PAGES = ROOT / "docs" / "how-to" / "lambda-streaming"
 WRAPPER = LAMBDA_STREAMING / "src" / "lambda_streaming" / "exec-wrapper"
-_BIN = CACHE / "monitoring" / "bin"
 _NAMED = re.compile(
     r"[Ss]ave this\s+as `(?P<name>\w+)\.py`.*?^```python\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE
 )
@@ -24,16 +23,22 @@ _NAMED = re.compile(
 TRACE_ID = "1-67891233-abcdef012345678912345678"
 
 
+def _environment() -> Path:
+    """The tools' environment; skips the test if it is not installed."""
+    environment = CACHE / "monitoring"
+    if not (environment / "installed.lock").exists():
+        pytest.skip("needs packages/lambda-streaming/tests/monitoring/install.sh to have been run")
+    return environment
+
+
 def program(name: str) -> str:
     """A program of the tools' environment; skips the test if it is not installed."""
-    if not (_BIN.parent / "installed.lock").exists():
-        pytest.skip("needs packages/lambda-streaming/tests/monitoring/install.sh to have been run")
-    return str(_BIN / name)
+    return str(_environment() / "bin" / name)
 
 
 def site_packages() -> Path:
-    """Where the tools are."""
-    (found,) = (_BIN.parent / "lib").glob("python3*/site-packages")
+    """Where the tools are; skips the test if they are not installed."""
+    (found,) = (_environment() / "lib").glob("python3*/site-packages")
     return found
 
 
