@@ -145,13 +145,13 @@ class AnotherTryContract(StoreContract):
         assert begun.another_try == another
         [first] = await store.read_log(KEY, NEXT_RUN)
         assert first.content == Opened(message.id, False, at=begun.at, another_try=another)
-        assert await store.unfinished_run(KEY) == NEXT_RUN
+        assert (await store.read_queue(KEY)).run_id == NEXT_RUN
         assert await self.lines(store) == [message, reply]
 
         second = await finish(store, begun, reply_of(begun))
         assert second == versioned(reply_of(begun), 2) == reply_of(begun)
         assert await self.lines(store) == [message, second]
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
         assert await store.load_message(KEY, reply.id) == reply
         for name in (message.id, second.id):
             versions = [
@@ -231,7 +231,7 @@ class AnotherTryContract(StoreContract):
         """Nothing is written."""
         with pytest.raises(CannotContinue):
             await store.begin_try(KEY, go_on(exchange[1]), None, NEXT_RUN, opened())
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
         assert list(await store.read_log(KEY, NEXT_RUN)) == []
 
     @pytest.mark.parametrize("kind", TryKind)
@@ -280,7 +280,7 @@ class AnotherTryContract(StoreContract):
                         KEY, request, text if request.kind is TryKind.REPLACE else None, RUN, opened()
                     )
             assert await store.load_messages(KEY) == before
-            assert await store.unfinished_run(KEY) is None
+            assert (await store.read_queue(KEY)).run_id is None
             assert list(await store.read_log(KEY, RUN)) == []
 
         await refused(
@@ -322,7 +322,7 @@ class AnotherTryContract(StoreContract):
         assert isinstance(older, AlreadyAnswered)
         assert older.reply.id == second.id
         assert await self.lines(store) == [begun.user_message, third]
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
 
     async def test_the_key_of_a_try_belongs_to_it_alone(
         self, store: SeedableStore, exchange: tuple[Message, Message]
@@ -340,7 +340,7 @@ class AnotherTryContract(StoreContract):
         with pytest.raises(IdempotencyMismatch):
             await store.begin_try(KEY, regenerate(reply, "c-1"), None, RUN, opened())
         assert await self.lines(store) == [message, reply]
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
 
     @pytest.mark.parametrize("kind", [TryKind.REGENERATE, TryKind.REPLACE])
     @pytest.mark.parametrize("next_kind", [TryKind.REGENERATE, TryKind.REPLACE])
@@ -620,7 +620,7 @@ class AnotherTryContract(StoreContract):
         again = regenerate(reply_of(begun), "again-2")
         with pytest.raises(QuotaExceeded):
             await store.begin_try(KEY, again, None, RUN, at_once, quotas)
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
 
     async def test_an_older_version_can_be_chosen_again(
         self, store: SeedableStore, exchange: tuple[Message, Message]

@@ -117,7 +117,7 @@ async def refusal_of(
     with pytest.raises(QuotaExceeded) as refused:
         await talk.send(name, limits, at=at)
     assert await talk.store.load_messages(key) == before
-    assert await talk.store.unfinished_run(key) is None
+    assert (await talk.store.read_queue(key)).run_id is None
     return refused.value
 
 
@@ -154,7 +154,7 @@ class QuotaContract(StoreContract):
         await talk.begin("b", RUNS, at=AT + 5_000)
         await refusal_of(talk, RUNS, at=AT + LEASE_MS - 1)
         await talk.begin("c", RUNS, at=AT + LEASE_MS)
-        assert await talk.store.unfinished_run(dead.key) == dead.run_id
+        assert (await talk.store.read_queue(dead.key)).run_id == dead.run_id
         await refusal_of(talk, RUNS, at=AT + LEASE_MS)
 
     async def test_a_run_that_renews_its_lease_keeps_its_place(self, talk: Talk) -> None:

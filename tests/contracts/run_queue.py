@@ -116,7 +116,7 @@ class RunQueueContract(StoreContract):
         assert await store.read_queue(KEY) == RunQueue(RUN, (found.run,))
         assert list(await store.load_messages(KEY)) == [message, queued]
         assert (await store.get_conversation(KEY)).total_messages == 2
-        assert await store.unfinished_run(KEY) == RUN
+        assert (await store.read_queue(KEY)).run_id == RUN
         assert await store.read_last(KEY, run_named("7")) is None
 
     async def test_a_conversation_without_runs_has_no_queue(self, store: SeedableStore) -> None:
@@ -184,7 +184,7 @@ class RunQueueContract(StoreContract):
         again = user_message(9, "message 7", client_id="c-7")
         own = ConversationBusy(queued.run.run_id, queued.user_message, (queued.run,))
         assert await store.begin_run(KEY, again, NEXT_RUN, opened()) == own
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
         behind = await enqueue(store, 8, behind=queued.run.run_id)
         assert (await store.read_queue(KEY)).queued == (queued.run, behind.run)
 

@@ -207,9 +207,9 @@ class RunStoreContract(StoreContract):
                 await store.begin_run(other, user_message(1), RUN, opened())
             assert list(await store.load_messages(other)) == []
             assert list(await store.read_log(other, RUN)) == []
-            assert await store.unfinished_run(other) is None
+            assert (await store.read_queue(other)).run_id is None
         assert list(await store.load_messages(KEY)) == []
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
 
     async def test_another_message_finds_the_conversation_busy(self, store: SeedableStore) -> None:
         """During an unfinished run another message is not saved; afterwards its own run can begin."""
@@ -220,10 +220,10 @@ class RunStoreContract(StoreContract):
         assert list(await store.load_messages(KEY)) == [message]
         assert (await store.get_conversation(KEY)).total_messages == 1
         assert list(await store.read_log(KEY, NEXT_RUN)) == []
-        assert await store.unfinished_run(KEY) == RUN
+        assert (await store.read_queue(KEY)).run_id == RUN
         await store.finish_run(KEY, RUN, ended(1, reply_to(message, 3)), reply_to(message, 3))
         assert (await begin(store, another, NEXT_RUN)).is_first_attempt
-        assert await store.unfinished_run(KEY) == NEXT_RUN
+        assert (await store.read_queue(KEY)).run_id == NEXT_RUN
 
     async def test_a_retry_during_its_own_run_is_deduplicated(self, store: SeedableStore) -> None:
         """A retry returns the run and the stored message, and writes nothing."""
@@ -252,7 +252,10 @@ class RunStoreContract(StoreContract):
         await store.create_conversation(conversation(other))
         await begin(store, user_message(1))
         await begin(store, user_message(2), NEXT_RUN, key=other)
-        assert (await store.unfinished_run(KEY), await store.unfinished_run(other)) == (RUN, NEXT_RUN)
+        assert ((await store.read_queue(KEY)).run_id, (await store.read_queue(other)).run_id) == (
+            RUN,
+            NEXT_RUN,
+        )
 
     async def test_the_same_client_message_is_saved_once(self, store: SeedableStore) -> None:
         """A retry continues with the stored message under its original id."""
@@ -274,7 +277,7 @@ class RunStoreContract(StoreContract):
             before = await store.load_messages(KEY)
             with pytest.raises(IdempotencyMismatch):
                 await store.begin_run(KEY, other, NEXT_RUN, opened(writer=ANOTHER_WRITER))
-            if await store.unfinished_run(KEY) is not None:
+            if (await store.read_queue(KEY)).run_id is not None:
                 with pytest.raises(IdempotencyMismatch):
                     await store.save_waiting_message(KEY, other, RUN)
             assert await store.load_messages(KEY) == before
@@ -342,7 +345,7 @@ class RunStoreContract(StoreContract):
         assert others == [ConversationBusy(runs[winner], stored)] * 19
         assert list(await store.load_messages(KEY)) == [stored]
         assert (await store.get_conversation(KEY)).total_messages == 1
-        assert await store.unfinished_run(KEY) == runs[winner]
+        assert (await store.read_queue(KEY)).run_id == runs[winner]
         assert [len(await store.read_log(KEY, run)) for run in runs] == [int(n == winner) for n in range(20)]
 
     async def test_of_many_different_requests_one_run_begins(self, store: SeedableStore) -> None:
@@ -365,11 +368,11 @@ class RunStoreContract(StoreContract):
         assert await store.save_waiting_message(KEY, waiting, RUN) == waiting
         assert list(await store.load_messages(KEY)) == [message, waiting]
         assert (await store.get_conversation(KEY)).total_messages == 2
-        assert await store.unfinished_run(KEY) == RUN
+        assert (await store.read_queue(KEY)).run_id == RUN
         reply = reply_to(message, 2)
         assert await store.finish_run(KEY, RUN, ended(1, reply), reply) is None
         assert list(await store.load_messages(KEY)) == [message, reply, waiting]
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
         assert (await store.get_conversation(KEY)).total_messages == 3
 
     async def test_a_retry_of_a_waiting_message_begins_its_run(self, store: SeedableStore) -> None:
@@ -465,7 +468,7 @@ class RunStoreContract(StoreContract):
         again = await store.begin_run(KEY, user_message(3, client_id="c-1"), RUN, opened())
         assert again == AlreadyAnswered(message, reply)
         assert list(await store.read_log(KEY, RUN)) == []
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
         await begin(store, user_message(4))
 
     async def test_a_retry_of_an_answered_message_need_not_wait(self, store: SeedableStore) -> None:
@@ -475,7 +478,7 @@ class RunStoreContract(StoreContract):
         await begin(store, user_message(3))
         again = await store.begin_run(KEY, user_message(4, client_id="c-1"), NEXT_RUN, opened())
         assert again == AlreadyAnswered(message, reply_to(message, 2))
-        assert await store.unfinished_run(KEY) == RUN
+        assert (await store.read_queue(KEY)).run_id == RUN
 
     async def test_a_stopped_reply_is_a_reply(self, store: SeedableStore) -> None:
         """Only an interrupted reply is regenerated."""
@@ -633,7 +636,7 @@ class RunStoreContract(StoreContract):
                     await store.create_conversation(conversation(other))
                 assert list(await store.read_log(other, RUN)) == []
                 assert await store.read_last(other, RUN) is None
-                assert await store.unfinished_run(other) is None
+                assert (await store.read_queue(other)).run_id is None
                 assert await store.load_message(other, user_message(1).id) is None
                 assert await store.find_recent_message(other, "Yes", since=EPOCH) is None
 
@@ -644,10 +647,10 @@ class RunStoreContract(StoreContract):
         message = user_message(1)
         reply = reply_to(message, 2)
         await begin(store, message)
-        assert await store.unfinished_run(KEY) == RUN
+        assert (await store.read_queue(KEY)).run_id == RUN
         await store.append(KEY, RUN, said(1, reply.content))
         assert await store.finish_run(KEY, RUN, ended(2, reply), reply) is None
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
         assert await store.read_last(KEY, RUN) == ended(2, reply)
         assert list(await store.load_messages(KEY)) == [message, reply]
         assert (await store.get_conversation(KEY)).total_messages == 2
@@ -657,7 +660,7 @@ class RunStoreContract(StoreContract):
         await begin(store, user_message(1))
         before = await store.get_conversation(KEY)
         assert await store.finish_run(KEY, RUN, ended(1), None) is None
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
         assert await store.get_conversation(KEY) == before
         assert await store.read_last(KEY, RUN) == ended(1)
 
@@ -669,7 +672,7 @@ class RunStoreContract(StoreContract):
         stop = entry(1, StopAsked(), writer=ANOTHER_WRITER)
         await store.append(KEY, RUN, stop)
         assert await store.finish_run(KEY, RUN, ended(1, reply), reply) == stop
-        assert await store.unfinished_run(KEY) == RUN
+        assert (await store.read_queue(KEY)).run_id == RUN
         assert list(await store.load_messages(KEY)) == [message]
         assert (await store.get_conversation(KEY)).total_messages == 1
         assert await store.read_last(KEY, RUN) == stop
@@ -685,7 +688,7 @@ class RunStoreContract(StoreContract):
         await begin(store, message)
         await store.append(KEY, RUN, said(1))
         assert await store.finish_run(KEY, RUN, ended(1, reply), reply) == said(1)
-        assert await store.unfinished_run(KEY) == RUN
+        assert (await store.read_queue(KEY)).run_id == RUN
         assert list(await store.load_messages(KEY)) == [message]
 
     async def test_an_end_whose_response_was_lost_can_be_retried(self, store: SeedableStore) -> None:
@@ -699,7 +702,7 @@ class RunStoreContract(StoreContract):
             assert await store.finish_run(KEY, RUN, each, reply) is None
         await begin(store, user_message(3), NEXT_RUN)
         assert await store.finish_run(KEY, RUN, end, reply) is None
-        assert await store.unfinished_run(KEY) == NEXT_RUN
+        assert (await store.read_queue(KEY)).run_id == NEXT_RUN
         assert list(await store.load_messages(KEY)) == [message, reply, user_message(3)]
         assert (await store.get_conversation(KEY)).total_messages == 3
         assert await store.read_last(KEY, RUN) == end
@@ -711,7 +714,7 @@ class RunStoreContract(StoreContract):
         assert await store.finish_run(KEY, RUN, ended(1), None) is None
         await begin(store, user_message(2), NEXT_RUN)
         assert await store.finish_run(KEY, RUN, ended(1), None) is None
-        assert await store.unfinished_run(KEY) == NEXT_RUN
+        assert (await store.read_queue(KEY)).run_id == NEXT_RUN
 
     async def test_one_of_many_concurrent_ends_of_a_run_wins(self, store: SeedableStore) -> None:
         """Of ten concurrent ends, each with a reply, one is saved and all other calls return it."""
@@ -727,7 +730,7 @@ class RunStoreContract(StoreContract):
         assert [result for result in results if result is not None] == [ends[winner]] * 9
         assert list(await store.load_messages(KEY)) == [message, replies[winner]]
         assert (await store.get_conversation(KEY)).total_messages == 2
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
 
     async def test_a_concurrent_end_and_stop_exclude_each_other(self, store: SeedableStore) -> None:
         """Either the run ends, or the stop request is stored and the reply is not."""
@@ -777,7 +780,7 @@ class RunStoreContract(StoreContract):
         for reply in (None, reply_to(message, 2)):
             with pytest.raises(RunNotFound):
                 await store.finish_run(KEY, NEXT_RUN, ended(0, reply), reply)
-        assert await store.unfinished_run(KEY) == RUN
+        assert (await store.read_queue(KEY)).run_id == RUN
         assert list(await store.read_log(KEY, NEXT_RUN)) == []
         assert list(await store.load_messages(KEY)) == [message]
         busy = await store.begin_run(KEY, user_message(2), NEXT_RUN, opened())
@@ -787,7 +790,7 @@ class RunStoreContract(StoreContract):
         """Its end may have any free number."""
         await begin(store, user_message(1))
         assert await store.finish_run(KEY, RUN, ended(7), None) is None
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
         assert await store.read_last(KEY, RUN) == ended(7)
 
     async def test_a_reply_to_a_deleted_conversation_is_refused(self, store: SeedableStore) -> None:
@@ -814,7 +817,7 @@ class RunStoreContract(StoreContract):
             assert there is not None
             assert is_tombstone(there)
         assert all(map(is_tombstone, await store.read_log(KEY, RUN)))
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
         for late in (said(1), said(2)):
             with suppress(ConversationNotFound):
                 await store.append(KEY, RUN, late)
@@ -834,7 +837,7 @@ class RunStoreContract(StoreContract):
         await store.append(KEY, NEXT_RUN, said(1))
         await store.delete_conversation(KEY)
         for _ in range(2):
-            assert await store.unfinished_run(KEY) is None
+            assert (await store.read_queue(KEY)).run_id is None
             assert list(await store.read_log(KEY, RUN)) == []
             assert await store.read_last(KEY, RUN) is None
             # The unfinished run may leave a tombstone.

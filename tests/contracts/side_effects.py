@@ -170,7 +170,7 @@ async def _is_marked(store: SeedableStore, client_message_id: str) -> bool:
 
 async def _close_dead_run(store: SeedableStore) -> None:
     """As the next process does when the lease is over."""
-    run = await store.unfinished_run(KEY)
+    run = (await store.read_queue(KEY)).run_id
     if run is not None:
         closer = RunCloser(store, SystemClock(), SETTINGS.runs, model_name="scripted")
         await closer.close(KEY, run, RunState.of(await store.read_log(KEY, run)))

@@ -93,7 +93,7 @@ async def ask(store: SqliteStore, text: str, client_message_id: str) -> list[Eve
 
 async def read_to_the_end(store: SqliteStore) -> None:
     """Follow the conversation's run, if it has one; the reader closes it when the lease expires."""
-    run_id = await store.unfinished_run(KEY)
+    run_id = (await store.read_queue(KEY)).run_id
     if run_id is None:
         return
     parts, settings = parts_over(store), msgspec.structs.replace(TurnSettings(), runs=run_settings(LEASE_S))
@@ -106,7 +106,7 @@ async def read_to_the_end(store: SqliteStore) -> None:
 
 async def lease_is_over(store: SqliteStore) -> None:
     """Wait until the lease of the conversation's run, if it has one, has expired."""
-    run_id = await store.unfinished_run(KEY)
+    run_id = (await store.read_queue(KEY)).run_id
     last = None if run_id is None else await store.read_last(KEY, run_id)
     if last is not None:
         left_ms = last.leased_until - milliseconds_of(datetime.now(UTC))
@@ -114,7 +114,7 @@ async def lease_is_over(store: SqliteStore) -> None:
 
 
 async def said_in_log(store: SqliteStore) -> str:
-    run_id = await store.unfinished_run(KEY)
+    run_id = (await store.read_queue(KEY)).run_id
     entries = [] if run_id is None else await store.read_log(KEY, run_id)
     return "".join(entry.content.text for entry in entries if isinstance(entry.content, Said))
 

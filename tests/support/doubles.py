@@ -556,10 +556,6 @@ class RememberedConversations:
         log = self._logs.get((key, run_id))
         return log[max(log)] if log else None
 
-    async def unfinished_run(self, key: ConversationKey) -> str | None:
-        self._begin()
-        return self._unfinished.get(key)
-
     async def load_message(self, key: ConversationKey, message_id: str) -> Message | None:
         self._begin()
         return self._message(key, message_id)

@@ -346,14 +346,6 @@ class RecordedStore:
             lambda there: self._written("finished", there),
         )
 
-    async def unfinished_run(self, key: ConversationKey) -> str | None:
-        """Read the unfinished run."""
-        return await self._record(
-            self._operation("unfinished", key),
-            lambda: self._store.unfinished_run(key),
-            lambda run: Result("read", run=run or ""),
-        )
-
     async def read_queue(self, key: ConversationKey) -> RunQueue:
         """Read the unfinished run and the queue."""
         queue = await self._record(

@@ -301,7 +301,6 @@ async def _read_everything(
     }
     reader = RecordedStore(store, READER, sink, at=AT, clock=clock)
     for key in KEYS:
-        await reader.unfinished_run(key)
         await reader.read_queue(key)
         await reader.load_messages(key)
         for conversation_id, run in runs:

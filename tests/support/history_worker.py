@@ -256,7 +256,7 @@ class RandomClient:
 
     async def _unfinished(self, key: ConversationKey) -> Held | None:
         """The unfinished run, as another process sees it."""
-        run = await self._store.unfinished_run(key)
+        run = (await self._store.read_queue(key)).run_id
         if run is None:
             return None
         state = await self._state(key, run)

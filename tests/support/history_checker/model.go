@@ -184,8 +184,6 @@ func expected(history *History, before *user, operation *Operation, result *Resu
 		return appendEntry(before, there, operation, result)
 	case "finish":
 		return finish(before, there, operation, result)
-	case "unfinished":
-		return result.Run == there.unfinished, before
 	case "queue":
 		return result.Run == there.unfinished && slices.Equal(result.Queue, there.queuedRuns()), before
 	case "log":

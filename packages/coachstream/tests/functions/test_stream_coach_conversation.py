@@ -432,7 +432,7 @@ async def test_a_second_message_during_a_reply_is_stored_and_refused(
             error = await failing_stream(http, "And something else", policy="reject")
             assert (error["code"], error["runId"]) == (
                 "TURN_IN_PROGRESS",
-                await store.unfinished_run(conversation),
+                (await store.read_queue(conversation)).run_id,
             )
             gate.set()
             body += b"".join([chunk async for chunk in arriving])

@@ -134,7 +134,7 @@ class Deployed:
         """Delete a conversation, bypassing the function, while a segment of its run is still in flight."""
         key = ConversationKey(KEY.user_id, KEY.coach_id, name)
         store = self.stack.table.store()
-        run_id = await store.unfinished_run(key)
+        run_id = (await store.read_queue(key)).run_id
         assert run_id is not None
         await store.delete_conversation(key)
         late = LogEntry(1_000, 1, 0, "late", Said("too late", 0))

@@ -145,7 +145,7 @@ OPERATIONS: dict[str, Operation] = {
     "finish a run without a reply": lambda store: store.finish_run(KEY, RUN, ended(1), None),
     "read a log": lambda store: store.read_log(KEY, RUN),
     "read the end of a log": lambda store: store.read_last(KEY, RUN),
-    "find the unfinished run": lambda store: store.unfinished_run(KEY),
+    "read the queue": lambda store: store.read_queue(KEY),
     "load a message": lambda store: store.load_message(KEY, ASKED.id),
     "find a message": lambda store: store.find_recent_message(KEY, SECRET, since=NOW),
     "load a coach": lambda store: store.load_coach(KEY.user_id, KEY.coach_id),

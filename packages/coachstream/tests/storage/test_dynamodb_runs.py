@@ -158,10 +158,10 @@ class TestItems:
         former: dict[str, object] = {"pk": PK, "sk": RUN_SK, "epoch": 7}
         for item in (former, {**former, "token": "t", "expiresAt": 4_000_000_000_000}):
             await table.put(item)
-            assert await store.unfinished_run(KEY) is None
+            assert (await store.read_queue(KEY)).run_id is None
             message = user_message(len(item))
             await store_reply(store, message, reply_to(message, 100 + len(item)))
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
 
     @pytest.mark.parametrize(
         "odd",
@@ -277,7 +277,7 @@ class TestSteps:
             with pytest.raises(StorageUnavailable, match="log of a run"):
                 await store.begin_run(KEY, message, RUN, opened())
         assert len(await store.load_messages(KEY)) == 1
-        assert await store.unfinished_run(KEY) is None
+        assert (await store.read_queue(KEY)).run_id is None
 
     async def test_a_beginning_that_is_cancelled_leaves_all_of_it_or_nothing(
         self, table: Table, store: DynamoDbStore
@@ -292,7 +292,7 @@ class TestSteps:
             await asyncio.gather(beginning, return_exceptions=True)
             # DynamoDB may still be executing the request; a later transaction sees its result.
             await store.begin_run(KEY, message, f"run_{number:013d}_bbbbbbbbb", opened())
-            current = await store.unfinished_run(KEY)
+            current = (await store.read_queue(KEY)).run_id
             assert current is not None
             assert [each.content for each in await store.read_log(KEY, current)] == [
                 Opened(message.id, is_first_attempt=True, at=number)
@@ -471,7 +471,7 @@ class TestDeleting:
             reply = reply_to(asked, 10)
             reply = msgspec.structs.replace(reply, id=f"{reply.id}{key.coach_id}")
             assert await store.finish_run(key, run, ended(1, reply), reply) is None
-            assert await store.unfinished_run(key) is None
+            assert (await store.read_queue(key)).run_id is None
 
 
 class TestNames:
@@ -487,11 +487,12 @@ class TestNames:
             lambda: store.begin_run(key, user_message(1), RUN, opened()),
             lambda: store.append(key, RUN, said(1)),
             lambda: store.finish_run(key, RUN, ended(1), None),
+            lambda: store.read_queue(key),
             lambda: store.get_conversation(key),
             lambda: store.delete_conversation(key),
             lambda: store.load_coach(key.user_id, key.coach_id),
         ]
-        for call in calls[: 6 if which != "conversation_id" else 5]:
+        for call in calls[: 7 if which != "conversation_id" else 6]:
             with pytest.raises(CoachStreamError) as caught:
                 await call()
             assert not caught.value.retryable
@@ -499,7 +500,6 @@ class TestNames:
         assert await store.load_history(key, limit=5, budget_chars=100) == []
         assert await store.find_recent_message(key, "x", since=EPOCH) is None
         assert await store.load_message(key, "m") is None
-        assert await store.unfinished_run(key) is None
         assert list(await store.read_log(key, RUN)) == []
         assert await store.read_last(key, RUN) is None
 

@@ -18,6 +18,7 @@ from coachstream.conversation.model import ConversationKey, Message
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.quotas import UNLIMITED, QuotaLimits, Spent
 from coachstream.conversation.run_log import LogEntry
+from coachstream.conversation.run_queue import RunQueue
 from coachstream.storage.sqlite import SqliteStore
 from contracts.quotas import AT, LEASE_MS, first
 from contracts.store_records import (
@@ -110,7 +111,7 @@ class TwoStepBegin(SqliteStore):
         opened: LogEntry,
         quotas: QuotaLimits = UNLIMITED,
     ) -> RunBegun | AlreadyAnswered | ConversationBusy:
-        if await self.unfinished_run(key) is None:
+        if (await self.read_queue(key)).run_id is None:
             await self._both_have_looked.wait()
         async with self._second_step:
             free = "UPDATE conversations SET unfinished_run = NULL"
@@ -141,10 +142,10 @@ class StaleReads(SqliteStore):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._behind: str | None = None
+        self._behind = RunQueue()
 
-    async def unfinished_run(self, key: ConversationKey) -> str | None:
-        behind, self._behind = self._behind, await super().unfinished_run(key)
+    async def read_queue(self, key: ConversationKey) -> RunQueue:
+        behind, self._behind = self._behind, await super().read_queue(key)
         return behind
 
 
@@ -214,7 +215,7 @@ async def test_a_read_of_what_was_true_before_is_found(tmp_path: Path) -> None:
     async with aclosing(store):
         talk = await with_conversations(store)
         await talk.begin(0, 1, RUN)
-        await talk.clients[1].unfinished_run(KEY)
+        await talk.clients[1].read_queue(KEY)
     assert talk.check() is not None
 
 
@@ -233,7 +234,7 @@ async def recorded(tmp_path: Path) -> list[Operation]:
         await other.read_log(KEY, RUN)
         await holder.finish_run(KEY, RUN, leased(ended(2, REPLY)), REPLY, Spent(AT, 60))
         await other.finish_run(KEY, RUN, leased(ended(2, writer=ANOTHER_WRITER)), None)
-        await other.unfinished_run(KEY)
+        await other.read_queue(KEY)
         await talk.begin(1, 1, NEXT_RUN)
         await talk.begin(1, 3, NEXT_RUN)
         await other.quota_use(KEY.user_id, LIMITS, at=AT)
@@ -264,7 +265,7 @@ async def test_what_was_recorded_has_every_kind_of_result(recorded: list[Operati
         ("log", "read"),
         ("finish", "finished"),
         ("finish", "taken"),
-        ("unfinished", "read"),
+        ("queue", "read"),
         ("begin", "answered"),
         ("begin", "begun"),
         ("use", "read"),

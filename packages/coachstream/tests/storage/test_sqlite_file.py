@@ -152,7 +152,7 @@ async def test_a_cancelled_begin_is_all_or_nothing(seeded: SqliteStore, outsider
         await beginning
     outsider.execute("COMMIT")
     await seeded.change_conversation(KEY, ConversationChange(title="Later"))  # the thread works in order
-    has_begun = await seeded.unfinished_run(KEY) == RUN
+    has_begun = (await seeded.read_queue(KEY)).run_id == RUN
     assert len(await seeded.load_messages(KEY)) == int(has_begun)
     assert len(await seeded.read_log(KEY, RUN)) == int(has_begun)
     assert (await seeded.get_conversation(KEY)).total_messages == int(has_begun)
@@ -170,7 +170,7 @@ async def test_a_failed_end_leaves_nothing_behind(seeded: SqliteStore, outsider:
     with pytest.raises(StorageUnavailable):
         await seeded.finish_run(KEY, RUN, ended(1, reply), reply)
     outsider.execute("DROP TRIGGER refuse")
-    assert await seeded.unfinished_run(KEY) == RUN
+    assert (await seeded.read_queue(KEY)).run_id == RUN
     assert len(await seeded.read_log(KEY, RUN)) == 1
     assert list(await seeded.load_messages(KEY)) == [message]
     assert await seeded.finish_run(KEY, RUN, ended(1, reply), reply) is None

@@ -105,12 +105,12 @@ async def test_a_file_of_the_second_version_becomes_a_current_one(path: Path) ->
 async def test_a_migrated_file_supports_the_new_features(older_path: Path) -> None:
     """No run is unfinished at first; runs have logs, messages can be found, and memory counters continue."""
     store = SqliteStore(older_path)
-    assert await store.unfinished_run(KEY) is None
+    assert (await store.read_queue(KEY)).run_id is None
     message = msgspec.structs.replace(user_message(1, "Yes"), id="msg_1800000000000_aaaaaaaaa_user")
     await begin(store, message)
     assert await store.append(KEY, RUN, said(1)) is None
     assert len(await store.read_log(KEY, RUN)) == 2
-    assert await store.unfinished_run(KEY) == RUN
+    assert (await store.read_queue(KEY)).run_id == RUN
     assert await store.find_recent_message(KEY, "Yes", since=EPOCH) == message
     [before] = await store.load_memories(KEY.user_id, KEY.coach_id, limit=5)
     await store.note_memories_used(KEY.user_id, ["m-1"], at=NOW)

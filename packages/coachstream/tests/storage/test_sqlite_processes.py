@@ -138,7 +138,7 @@ async def test_what_a_killed_process_said_is_read_and_kept_by_others(path: Path,
         while len(told) < 50:
             told.append(await worker.line())
         await worker.kill()
-    run = await store.unfinished_run(KEY)
+    run = (await store.read_queue(KEY)).run_id
     assert run is not None
     [message] = await store.load_messages(KEY)
     assert await store.begin_run(KEY, message, NEXT_RUN, opened()) == ConversationBusy(run, message)
@@ -172,7 +172,7 @@ async def test_of_many_processes_that_end_a_killed_run_one_does(path: Path, stor
     winner = reply_to(user_message(1), 2 + answers.index("done"))
     assert await ids_in(store) == [user_message(1).id, winner.id]
     assert (await store.get_conversation(KEY)).total_messages == 2
-    assert await store.unfinished_run(KEY) is None
+    assert (await store.read_queue(KEY)).run_id is None
 
 
 async def test_a_run_of_another_process_must_be_waited_for(path: Path, store: SqliteStore) -> None:
@@ -254,7 +254,7 @@ async def test_of_requests_in_many_processes_one_run_begins(
         answers = await asyncio.gather(
             *(worker.tell(f"begin {KEY.conversation_id} {n} {client_id}") for n, worker in enumerate(workers))
         )
-        run = await store.unfinished_run(KEY)
+        run = (await store.read_queue(KEY)).run_id
         assert Counter(answers) == {f"begun {run}": 1, f"busy {run}": 5}
         winner = answers.index(f"begun {run}")
         assert await ids_in(store) == [user_message(winner).id]

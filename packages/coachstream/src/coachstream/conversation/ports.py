@@ -275,10 +275,10 @@ class RunStore(Protocol):
         """
 
     async def read_queue(self, key: ConversationKey) -> RunQueue:
-        """What the conversation works on, with one read.
+        """What the conversation works on, with one read; nothing for an unknown conversation.
 
         Raises:
-            ConversationNotFound: the conversation was deleted, if the store detects it.
+            ConversationNotFound: the store detects that there is none, or that it is being deleted.
         """
 
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
@@ -329,9 +329,6 @@ class RunStore(Protocol):
 
     async def read_last(self, key: ConversationKey, run_id: str) -> LogEntry | None:
         """The newest entry; None for an unknown run."""
-
-    async def unfinished_run(self, key: ConversationKey) -> str | None:
-        """The id of the conversation's unfinished run, alive or not; None if there is none."""
 
     async def quota_use(self, user_id: str, limits: QuotaLimits, *, at: int) -> QuotaUse:
         """What a user has taken of the quotas, at a moment in milliseconds since 1970.

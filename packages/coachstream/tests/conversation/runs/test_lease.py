@@ -187,7 +187,7 @@ async def a_silent_run() -> AsyncIterator[tuple[Stage, str, asyncio.Event]]:
 
     running = asyncio.create_task(run())
     await stage.store.reached["append"].wait()
-    run_id = await stage.store.unfinished_run(KEY)
+    run_id = (await stage.store.read_queue(KEY)).run_id
     assert run_id is not None
     yield stage, run_id, silent
     silent.set()
@@ -201,7 +201,7 @@ async def test_opening_a_conversation_with_a_wrong_clock_leaves_its_healthy_run_
     async with a_silent_run() as (stage, run_id, _):
         parts = msgspec.structs.replace(stage.dependencies, clock=Ahead(ahead_s))
         await run_closer(parts, stage.settings).settle(KEY)
-        assert await stage.store.unfinished_run(KEY) == run_id
+        assert (await stage.store.read_queue(KEY)).run_id == run_id
 
 
 @pytest.mark.parametrize("ahead_s", AHEAD_S)
@@ -241,5 +241,5 @@ async def test_a_stop_of_a_run_that_died_long_ago_closes_it() -> None:
     await stage.store.begin_run(KEY, message, "run-dead", opened)
     parts = msgspec.structs.replace(stage.dependencies, clock=Later(3600))
     assert await run_opener(parts, stage.settings).stop(KEY, "run-dead")
-    assert await stage.store.unfinished_run(KEY) is None
+    assert (await stage.store.read_queue(KEY)).run_id is None
     assert stage.stored() == [("user", "How am I doing?"), ("assistant", "")]

@@ -197,7 +197,7 @@ async def test_a_full_queue_refuses_the_next_message() -> None:
     assert isinstance(refused, Failed)
     assert (refused.code, refused.run_id) == (
         ErrorCode.TURN_IN_PROGRESS,
-        await stage.store.unfinished_run(KEY),
+        (await stage.store.read_queue(KEY)).run_id,
     )
     assert refused.user_message is not None
     stage.model.gates["one"].set()
@@ -264,7 +264,7 @@ async def test_the_queue_goes_on_when_the_reply_is_stopped() -> None:
     """By its own reader or another device."""
     stage = stage_with(Echo("one"))
     one, two = await a_queue(stage, "one", "two")
-    running = await stage.store.unfinished_run(KEY)
+    running = (await stage.store.read_queue(KEY)).run_id
     assert running is not None
     opener = run_opener(stage.dependencies, stage.settings)
     assert await opener.stop_or_withdraw(KEY, running) is StopResult.STOPPING

@@ -159,7 +159,7 @@ async def test_of_fifty_different_messages_at_once_one_is_answered() -> None:
         failed = (await next(endings))[-1]
         assert isinstance(failed, Failed)
         assert failed.code is ErrorCode.TURN_IN_PROGRESS
-        assert failed.run_id == await stage.store.unfinished_run(KEY)
+        assert failed.run_id == (await stage.store.read_queue(KEY)).run_id
     gate.set()
     assert isinstance((await next(endings))[-1], Completed)
     assert stage.model.calls == 1
@@ -716,7 +716,7 @@ async def test_a_joined_reader_that_leaves_stops_polling() -> None:
 async def _committed(stage: Stage, number: int, *, text: str = "") -> str:
     """Wait until the log has an entry with at least this number, and this text; return the run's id."""
     while True:
-        run_id = await stage.store.unfinished_run(KEY)
+        run_id = (await stage.store.read_queue(KEY)).run_id
         state = None if run_id is None else RunState.of(await stage.store.read_log(KEY, run_id))
         if run_id is not None and state is not None and state.last.number >= number and text in state.text:
             return run_id

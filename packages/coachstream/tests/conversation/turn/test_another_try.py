@@ -186,7 +186,7 @@ async def test_a_stopped_try_with_text_is_the_chosen_version(has_text: bool) -> 
     turn = asyncio.create_task(stage.run(request(TryKind.REGENERATE, reply)))
     async with asyncio.timeout(PATIENCE_S):
         await asked(stage)
-        run_id = await stage.store.unfinished_run(KEY)
+        run_id = (await stage.store.read_queue(KEY)).run_id
         assert run_id is not None
         assert await run_opener(stage.dependencies, stage.settings).stop(KEY, run_id)
         events = await turn

@@ -156,7 +156,7 @@ async def test_a_workout_is_handed_off_once_over_a_takeover() -> None:
     stage.model.can_continue = True
     first = await stage.run(stage.request("I did 5x5", within_s=2.0, streamed=True))
     assert taken(stage) == []
-    run = await stage.store.unfinished_run(KEY)
+    run = (await stage.store.read_queue(KEY)).run_id
     assert run is not None
     stage.model = ScriptedModel("done.", ModelStop(StopReason.END_TURN))
     stage.model.can_continue = True
@@ -204,7 +204,7 @@ async def test_a_workout_whose_reply_was_stopped_is_handed_off() -> None:
     stage = a_stage(WORKOUT, ScriptedModel("Well", asyncio.Event()))
     async for event in events_of(run_turn, stage.request("I did 5x5"), stage.dependencies, stage.settings):
         if isinstance(event, Chunk):
-            run = await stage.store.unfinished_run(KEY)
+            run = (await stage.store.read_queue(KEY)).run_id
             assert run is not None
             await run_opener(stage.dependencies, stage.settings).stop(KEY, run)
     assert len(taken(stage)) == 1

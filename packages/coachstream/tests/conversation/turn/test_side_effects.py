@@ -191,7 +191,7 @@ async def test_a_workout_whose_reply_was_stopped_is_handed_off() -> None:
         run_turn, stage.request("/log-workout 5x5"), stage.dependencies, stage.settings
     ):
         if isinstance(event, Chunk):
-            run = await stage.store.unfinished_run(KEY)
+            run = (await stage.store.read_queue(KEY)).run_id
             assert run is not None
             await run_opener(stage.dependencies, stage.settings).stop(KEY, run)
     assert [workout.text for workout in stage.workouts.taken] == ["5x5"]

@@ -92,7 +92,7 @@ async def stage_of(services: Services, model: ScriptedModel, tmp_path: Path) -> 
         return reply.content
 
     async def committed() -> str:
-        run_id = await store.unfinished_run(KEY)
+        run_id = (await store.read_queue(KEY)).run_id
         state = None if run_id is None else RunState.of(await store.read_log(KEY, run_id))
         return "" if state is None else state.text
 

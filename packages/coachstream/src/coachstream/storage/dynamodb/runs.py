@@ -247,14 +247,6 @@ class DynamoDbRuns:
             await self._mirror.show(key, reply, older_ids=another_try.older_ids if another_try else ())
         return None
 
-    async def unfinished_run(self, key: ConversationKey) -> str | None:
-        """The id of the conversation's unfinished run, alive or not; None if there is none."""
-        try:
-            conversation_key(key)
-        except ConversationNotFound:
-            return None
-        return unfinished_run_in(await self._table.get(unfinished_run_key(key)), key).run_id
-
     async def quota_use(self, user_id: str, limits: QuotaLimits, *, at: int) -> QuotaUse:
         """What a user has taken of the quotas (see `RunStore` and `Quotas.use`)."""
         return await self._quotas.use(user_id, limits, at=at)

@@ -303,10 +303,6 @@ class SqliteRuns:
 
         return await self._read(key, read)
 
-    async def unfinished_run(self, key: ConversationKey) -> str | None:
-        """The id of the conversation's unfinished run, alive or not; None if there is none."""
-        return await self._read(key, _unfinished_run)
-
     async def quota_use(self, user_id: str, limits: QuotaLimits, *, at: int) -> QuotaUse:
         """What a user has taken of the quotas (see `RunStore`)."""
         return await self._database.read(lambda connection: quota_use(connection, user_id, limits, at=at))
