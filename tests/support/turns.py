@@ -112,6 +112,12 @@ class TurnStoreDouble(RememberedConversations):
         work = super().save_waiting_message
         return await self._step("save_waiting_message", lambda: work(key, user_message, run_id))
 
+    async def leave_queue(
+        self, key: ConversationKey, run_id: str, ended: LogEntry, *, is_withdrawn: bool
+    ) -> bool:
+        work = super().leave_queue
+        return await self._step("leave_queue", lambda: work(key, run_id, ended, is_withdrawn=is_withdrawn))
+
     async def append(self, key: ConversationKey, run_id: str, entry: LogEntry) -> LogEntry | None:
         work = super().append
         return await self._step("append", lambda: work(key, run_id, entry))

@@ -186,7 +186,7 @@ class RunStore(Protocol):
             ConversationNotFound: there is none, or it is being deleted; nothing was written.
             NotTheLastExchange: that is not the last reply, or the exchange has no such version; nothing was
                 written.
-            TurnInProgress: the conversation has an unfinished run; nothing was written.
+            TurnInProgress: the conversation has an unfinished run or a queue; nothing was written.
             StorageUnavailable: the store failed; the version may be chosen nevertheless.
         """
 

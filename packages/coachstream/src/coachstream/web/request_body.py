@@ -157,14 +157,17 @@ def parse_new_message(body: bytes | None, *, received_at: datetime) -> NewMessag
     fields = decode_body(body, MessageBody)
     require_text_only(body)
     has_text = fields.regenerate is None and fields.continue_ is None
-    return NewMessage(
+    message = NewMessage(
         text=message_text(fields.user_response) if has_text else "",
         sent_at=_timestamp(fields.message_timestamp, received_at),
         client_message_id=_client_message_id(fields.client_message_id),
         another_try=_another_try(fields),
         time_zone=time_zone(fields.user_timezone),
-        policy=_policy(fields),
+        policy=_policy(fields.policy),
     )
+    if message.policy is not None and message.another_try is not None:
+        raise InvalidRequest("policy")  # another try never waits
+    return message
 
 
 def parse_new_conversation(body: bytes | None) -> NewConversation:
@@ -321,16 +324,10 @@ def time_zone(value: object) -> str | None:
     return value
 
 
-def _policy(fields: MessageBody) -> TurnPolicy | None:
-    """What happens to a message that must wait; another try never waits.
-
-    Raises:
-        InvalidRequest: it is not a policy, or that of another try.
-    """
-    value = fields.policy
+def _policy(value: object) -> TurnPolicy | None:
     if value is None:
         return None
-    if not isinstance(value, str) or value not in set(TurnPolicy) or _another_try(fields) is not None:
+    if not isinstance(value, str) or value not in set(TurnPolicy):
         raise InvalidRequest("policy")
     return TurnPolicy(value)
 

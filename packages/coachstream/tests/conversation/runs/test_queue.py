@@ -415,6 +415,21 @@ async def test_a_message_whose_quota_is_used_up_leaves_the_queue() -> None:
     assert not getattr(begun, "is_first_attempt", True)
 
 
+async def test_a_refusal_is_no_error_if_another_process_has_begun_the_run_meanwhile() -> None:
+    """There, the quota had room. Both streams have its reply."""
+    stage, other = stage_with(Echo("one"), quotas=QuotaLimits(turns_per_minute=1)), stage_with(Echo())
+    other.store = store = stage.store
+    store.gates["leave_queue"] = may_leave = asyncio.Event()
+    one, two = await a_queue(stage, "one", "two")
+    stage.model.gates["one"].set()
+    await asyncio.wait_for(store.reached["leave_queue"].wait(), PATIENCE_S)
+    events = await asyncio.wait_for(reader_of(other, await two.position(1)), PATIENCE_S)
+    may_leave.set()
+    endings = [events[-1], await two.ending()]
+    assert [end.reply.content for end in endings if isinstance(end, Completed)] == ["TWO."] * 2
+    assert isinstance(await one.ending(), Completed)
+
+
 async def test_deleting_a_conversation_ends_the_streams_of_its_queue() -> None:
     """At once, and nothing more is stored."""
     stage = stage_with(Echo("one"))

@@ -42,7 +42,7 @@ class TurnDeadline:
 
     @property
     def queue_until(self) -> float:
-        """How long a turn may wait in the queue: a reply that begins then has the other half of the time."""
+        """When a turn stops waiting in the queue: a reply that begins then has the other half of the time."""
         return (self._began + self.save_at) / 2
 
     def begin_now(self) -> None:

@@ -67,10 +67,14 @@ async def replay(accepted: Accepted, services: Services, invocation: Invocation)
         return no_content
     entries = await services.store.read_log(key, run_id)
     state = RunState.of(entries)
-    user_message_id = queue.queued[0].user_message_id if queue.run_id is None else None
-    user_message_id = user_message_id if state is None else state.opened.user_message_id
-    user_message = user_message_id and await services.store.load_message(key, user_message_id)
-    if not user_message:
+    if state is not None:
+        user_message_id = state.opened.user_message_id
+    elif queue.run_id is None:
+        user_message_id = queue.queued[0].user_message_id
+    else:
+        return no_content
+    user_message = await services.store.load_message(key, user_message_id)
+    if user_message is None:
         return no_content
     resets = (entry.number for entry in entries if isinstance(entry.content, Reset))
     request = ResumeRequest(

@@ -101,7 +101,7 @@ class DynamoDbConversations:
         """Save a new conversation and increment its coach's count; an existing one is left unchanged."""
         coach = coach_key(conversation.key.user_id, conversation.key.coach_id)
         now = self._now()
-        writes: dict[Step, Write] = {
+        writes: dict[str, Write] = {
             Step.COACH: Update(
                 coach,
                 "SET #attributes.#metadata.#total_conversations ="
@@ -223,7 +223,7 @@ class DynamoDbConversations:
         """Save a summary in place of one of fewer messages (see `ConversationStore`)."""
         item = envelope(summary_key(key), SUMMARY, summary_attributes(key, summary), at=self._now())
         values = {":count": summary.total_messages, ":number": "N", ":last": summary.last_message_id}
-        writes: dict[Step, Write] = {
+        writes: dict[str, Write] = {
             Step.CONVERSATION: ConditionCheck(conversation_key(key), IS_THERE),
             Step.SUMMARY: Put(item, _IS_OLDER, values),
         }
@@ -274,7 +274,7 @@ class DynamoDbConversations:
         for _ in range(MOST_ATTEMPTS):
             found = await self._table.get(unfinished_run_key(key))
             unfinished = unfinished_run_in(found, key)
-            writes: dict[Step, Write] = {Step.CONVERSATION: is_there}
+            writes: dict[str, Write] = {Step.CONVERSATION: is_there}
             if unfinished.is_deleted:
                 tombstone_key = unfinished.tombstone  # of an interrupted attempt
             elif unfinished.run_id is None:

@@ -6,7 +6,7 @@
 | a message of an older version | `coachVersion#<conversationId>#<messageId>` |
 | an idempotency key of a message | `coachMessageClaim#<conversationId>#<clientMessageId>` |
 | the reply index: the reply to a message | `coachMessageAnswer#<conversationId>#<messageId>` |
-| the conversation's unfinished run, and its newest message | `coachTurn#<conversationId>` |
+| the unfinished run, the queue, the newest message, tokens of a day | `coachTurn#<conversationId>` |
 | an entry in the log of a run | `coachRun#<conversationId>#<runId>#<number, 8 digits>` |
 | what a user has taken of the quotas | `coachQuota` |
 

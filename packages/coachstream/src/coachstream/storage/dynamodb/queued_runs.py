@@ -29,6 +29,7 @@ from coachstream.storage.dynamodb.keys import (
     message_key,
     unfinished_run_key,
 )
+from coachstream.storage.dynamodb.quotas import taking as taking_quota
 from coachstream.storage.dynamodb.requests import (
     IS_THERE,
     ConditionCheck,
@@ -43,7 +44,6 @@ from coachstream.storage.dynamodb.runs import (
     MOST_ATTEMPTS_TO_WAIT,
     WITHDRAWN,
     DynamoDbRuns,
-    taking_of,
 )
 from coachstream.storage.dynamodb.table_client import Step, TransactionCancelled
 from coachstream.storage.dynamodb.unfinished_runs import (
@@ -53,7 +53,7 @@ from coachstream.storage.dynamodb.unfinished_runs import (
     queueing,
     unfinished_run_in,
 )
-from coachstream.storage.log_entries import as_begun
+from coachstream.storage.log_entries import as_begun, opened_at
 
 
 class DynamoDbQueuedRuns(DynamoDbRuns):
@@ -113,11 +113,11 @@ class DynamoDbQueuedRuns(DynamoDbRuns):
             if (await self._unfinished(key)).queue.position_of(run_id) is None:
                 return None
             raise MessageWithdrawn
-        writes: dict[Step, Write] = {
+        writes: dict[str, Write] = {
             Step.CONVERSATION: ConditionCheck(conversation_key(key), IS_THERE),
             Step.UNFINISHED_RUN: beginning(key, run_id),
             Step.ENTRY: self._logs.put_entry(key, run_id, as_begun(opened, run)),
-            **taking_of(key, quotas, opened),
+            **taking_quota(key, quotas, opened_at(opened)),
         }
         for _ in range(MOST_ATTEMPTS):
             try:
@@ -128,7 +128,7 @@ class DynamoDbQueuedRuns(DynamoDbRuns):
                     return None
                 if Step.ENTRY in cancelled.failed:
                     raise StorageUnavailable("a log of a queued run already exists") from None
-                await self._make_room(cancelled, key, quotas, opened)
+                await self._quotas.make_room(cancelled, key, quotas, opened_at(opened))
             else:
                 return RunBegun(message, run.is_first_attempt, run.at)
         raise Contended("a queued run could not begin because of contention with other runs")
@@ -142,7 +142,7 @@ class DynamoDbQueuedRuns(DynamoDbRuns):
             position = queue.position_of(run_id)
             if position is None:
                 return False
-            writes: dict[Step, Write] = {
+            writes: dict[str, Write] = {
                 Step.CONVERSATION: ConditionCheck(conversation_key(key), IS_THERE),
                 Step.UNFINISHED_RUN: leaving(key, run_id, position=position),
                 Step.ENTRY: self._logs.put_entry(key, run_id, ended),
@@ -205,14 +205,14 @@ class DynamoDbQueuedRuns(DynamoDbRuns):
         item = await self._table.get(message_key(key, run.user_message_id))
         return None if item is None else message_of(item)
 
-    async def _deleting(self, key: ConversationKey, run: QueuedRun) -> dict[Step, Write]:
+    async def _deleting(self, key: ConversationKey, run: QueuedRun) -> dict[str, Write]:
         """The writes that delete a queued message, unless it has a part of a reply."""
         message = await self._message_of(key, run)
         if message is None:
             return {}
         if not run.is_first_attempt and await self._reply_index.load(key, message.id) is not None:
             return {}
-        writes: dict[Step, Write] = {
+        writes: dict[str, Write] = {
             Step.MESSAGE: Delete(message_key(key, message.id)),
             Step.CONVERSATION: Update(
                 conversation_key(key),

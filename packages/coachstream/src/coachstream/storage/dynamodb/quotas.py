@@ -46,7 +46,7 @@ from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.keys import quota_key, unfinished_run_key
 from coachstream.storage.dynamodb.requests import Update, Write
 from coachstream.storage.dynamodb.run_logs import RunLogs
-from coachstream.storage.dynamodb.table_client import TableClient, TransactionCancelled
+from coachstream.storage.dynamodb.table_client import Step, TableClient, TransactionCancelled
 
 MOST_OLD_MINUTES = 8
 """The counts of earlier minutes that may pile up before a turn removes them, for one write unit."""
@@ -92,12 +92,14 @@ class Quotas:
         self._table = table
         self._logs = logs
 
-    async def make_room(self, key: ConversationKey, item: Item, limits: QuotaLimits, at: int) -> None:
-        """Take conversations out whose run is over, so that a refused claim may succeed.
+    async def make_room(
+        self, cancelled: TransactionCancelled, key: ConversationKey, limits: QuotaLimits, at: int
+    ) -> None:
+        """Take conversations out whose run is over, so that a claim that only the quotas refused may succeed.
 
         Args:
+            cancelled: the transaction with the claim.
             key: the conversation of the claim, which has no unfinished run.
-            item: the quota item that the claim's condition refused.
             limits: as given to `taking`.
             at: as given to `taking`.
 
@@ -106,6 +108,9 @@ class Quotas:
             UnusableLimit: as named.
             StorageUnavailable: the store failed.
         """
+        if cancelled.failed != {Step.QUOTA}:
+            return
+        item = cancelled.existing.get(Step.QUOTA) or {}
         known = _use_in(item, limits, at)
         known.check()  # without a read, if turns or tokens are used up
         found = await self._open(key.user_id, item, at, reads_leases=True)
@@ -176,8 +181,12 @@ class Quotas:
         return await asyncio.gather(*map(look, sorted(open_ones | _conversations_in(item, "late"))))
 
 
-def taking(key: ConversationKey, limits: QuotaLimits, at: int) -> Update:
-    """The write that takes a run from the user's quotas, unless nothing seems to be left of one."""
+def taking(key: ConversationKey, limits: QuotaLimits, at: int) -> dict[str, Write]:
+    """The write that takes a run from the user's quotas if any is on, unless one seems to be used up."""
+    return {Step.QUOTA: _claim(key, limits, at)} if limits.is_on else {}
+
+
+def _claim(key: ConversationKey, limits: QuotaLimits, at: int) -> Update:
     minute, day = minute_of(at), day_of(at)
     turns = _turns_name(minute)
     has_a_place_left = _is("size(#open) <", "maxConcurrentRuns", "runs")
@@ -213,14 +222,17 @@ def taking(key: ConversationKey, limits: QuotaLimits, at: int) -> Update:
     )
 
 
-def using_up(user_id: str, spent: Spent) -> Update:
-    """The write that stores that a day's tokens are used up."""
+def using_up(user_id: str, spent: Spent | None) -> dict[str, Write]:
+    """The write that ends the user's day, if the run has used its last tokens."""
+    if spent is None or not spent.uses_up_the_day:
+        return {}
     known = 0 if spent.use is None else spent.use.tokens
-    return Update(
+    write = Update(
         quota_key(user_id),
         "SET #knownDay = :day, #knownTokens = :tokens",
         values={":day": day_of(spent.at), ":tokens": known},
     )
+    return {Step.QUOTA: write}
 
 
 def adding(spent: Spent) -> tuple[str, str, Item]:

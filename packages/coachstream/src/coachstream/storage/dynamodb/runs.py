@@ -86,7 +86,6 @@ from coachstream.storage.dynamodb.run_logs import RunLogs
 from coachstream.storage.dynamodb.table_client import (
     Range,
     Step,
-    StepName,
     TableClient,
     TransactionCancelled,
 )
@@ -140,7 +139,7 @@ class DynamoDbRuns:
         looked_up = False
         for _ in range(MOST_ATTEMPTS):
             writes = self._first_attempt(key, user_message, run_id, opened, looked_up=looked_up)
-            writes |= taking_of(key, quotas, opened)
+            writes |= taking_quota(key, quotas, opened_at(opened))
             try:
                 await self._transact(key, writes)
             except TransactionCancelled as cancelled:
@@ -148,7 +147,7 @@ class DynamoDbRuns:
                 result = await self._despite(cancelled, there, key, user_message, run_id, opened, quotas)
                 if result is not None:
                     return result
-                await self._make_room(cancelled, key, quotas, opened)
+                await self._quotas.make_room(cancelled, key, quotas, opened_at(opened))
                 if there is not None and not cancelled.failed & {Step.MESSAGE, Step.CLAIM}:
                     looked_up = there.newest_id is None
                     newest = await newest_id(self._table, key) if there.newest_id is None else there.newest_id
@@ -332,13 +331,13 @@ class DynamoDbRuns:
             first = as_stored(opened, stored.id, is_first_attempt=False, newest_id=bound)
             writes = self._another_attempt(key, stored, indexed, run_id, first)
             writes[Step.UNFINISHED_RUN] = taking(key, run_id, bound, looked_up=looked_up)
-            writes |= taking_of(key, quotas, opened)
+            writes |= taking_quota(key, quotas, opened_at(opened))
             try:
                 await self._transact(key, writes)
             except TransactionCancelled as again:
                 cancelled, there = again, await self._unfinished_run_there(again, key)
                 if there is None:
-                    await self._make_room(again, key, quotas, opened)
+                    await self._quotas.make_room(again, key, quotas, opened_at(opened))
             else:
                 return RunBegun(stored, is_first_attempt=False, at=opened_at(first))
         return _busy(cancelled, there, stored)
@@ -355,18 +354,6 @@ class DynamoDbRuns:
         if reply is None and indexed.is_replaced:
             raise NotTheLastExchange
         return reply
-
-    async def _make_room(
-        self, cancelled: TransactionCancelled, key: ConversationKey, quotas: QuotaLimits, opened: LogEntry
-    ) -> None:
-        """Make room for a run that only the quotas refused.
-
-        Raises:
-            QuotaExceeded: there is none.
-        """
-        if cancelled.failed == {Step.QUOTA}:
-            item = cancelled.existing.get(Step.QUOTA) or {}
-            await self._quotas.make_room(key, item, quotas, opened_at(opened))
 
     async def _unfinished_run_there(
         self, cancelled: TransactionCancelled, key: ConversationKey
@@ -386,7 +373,7 @@ class DynamoDbRuns:
 
     def _first_attempt(
         self, key: ConversationKey, message: Message, run_id: str, opened: LogEntry, *, looked_up: bool
-    ) -> dict[Step, Write]:
+    ) -> dict[str, Write]:
         first = as_stored(opened, message.id, is_first_attempt=True, newest_id=message.id)
         return {
             **self._saving_new(key, message),
@@ -394,9 +381,9 @@ class DynamoDbRuns:
             Step.ENTRY: self._logs.put_entry(key, run_id, first),
         }
 
-    def _saving_new(self, key: ConversationKey, message: Message) -> dict[Step, Write]:
+    def _saving_new(self, key: ConversationKey, message: Message) -> dict[str, Write]:
         """The writes that save a user message once."""
-        writes: dict[Step, Write] = {
+        writes: dict[str, Write] = {
             Step.CONVERSATION: self._counting(key, message, added=1),
             Step.MESSAGE: Put(
                 message_item(key, message, at=self._now()), IS_NOT_THERE, returns_existing=True
@@ -417,7 +404,7 @@ class DynamoDbRuns:
         indexed: IndexedReply | None,
         run_id: str,
         first: LogEntry,
-    ) -> dict[Step, Write]:
+    ) -> dict[str, Write]:
         return {
             Step.CONVERSATION: ConditionCheck(conversation_key(key), IS_THERE),
             Step.REPLY_INDEX: self._reply_index.check_unchanged(key, message.id, indexed),
@@ -441,7 +428,7 @@ class DynamoDbRuns:
             writes: dict[str, Write] = {
                 Step.ENTRY: self._logs.put_entry(key, run_id, ended),
                 **await self._saving(key, reply, earlier, another_try),
-                **_using_up(key, spent),
+                **using_up(key.user_id, spent),
             }
             if free is not None:
                 writes[Step.UNFINISHED_RUN] = free
@@ -511,7 +498,7 @@ class DynamoDbRuns:
             )
         return writes
 
-    async def _transact(self, key: ConversationKey, writes: Mapping[StepName, Write]) -> None:
+    async def _transact(self, key: ConversationKey, writes: Mapping[str, Write]) -> None:
         """Execute one transaction on a conversation; repair the counter if it cannot be incremented.
 
         Raises:
@@ -526,7 +513,7 @@ class DynamoDbRuns:
             await repair_counter(self._table, conversation_key(key), "totalMessages", counted_list="messages")
             await self._transact_once(writes)
 
-    async def _transact_once(self, writes: Mapping[StepName, Write]) -> None:
+    async def _transact_once(self, writes: Mapping[str, Write]) -> None:
         try:
             await self._table.transact(writes)
         except TransactionCancelled as cancelled:
@@ -588,18 +575,6 @@ class DynamoDbRuns:
             return indexed_reply_in(item)
         user_message_id = None if reply is None else reply.metadata.reply_to
         return None if user_message_id is None else await self._reply_index.load(key, user_message_id)
-
-
-def taking_of(key: ConversationKey, quotas: QuotaLimits, opened: LogEntry) -> dict[Step, Write]:
-    """The write that takes a run from the user's quotas, if any is on."""
-    return {Step.QUOTA: taking_quota(key, quotas, opened_at(opened))} if quotas.is_on else {}
-
-
-def _using_up(key: ConversationKey, spent: Spent | None) -> dict[str, Write]:
-    """The write that ends the user's day, if the run has used its last tokens."""
-    if spent is None or not spent.uses_up_the_day:
-        return {}
-    return {Step.QUOTA: using_up(key.user_id, spent)}
 
 
 def _busy(

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -78,9 +78,6 @@ class Step(StrEnum):
     ENTRY = "entry"
     QUOTA = "quota"
     SUMMARY = "summary"
-
-
-StepName = TypeVar("StepName", bound=str)
 
 
 class TransactionCancelled(Exception):
@@ -194,7 +191,7 @@ class TableClient:
         """Delete an item. Raises `ConditionFailed`."""
         await self._uncontended(lambda: self._call("delete_item", **parameters_of(delete)))
 
-    async def transact(self, writes: Mapping[StepName, Write]) -> None:
+    async def transact(self, writes: Mapping[str, Write]) -> None:
         """Do all writes or none; each has a name, by which its failure is reported.
 
         Raises:

@@ -153,14 +153,11 @@ class Tries:
             if first_run_id is not None:
                 return ConversationBusy(first_run_id, None, seen.unfinished.queued)
             begun, writes = await self._beginning(key, request, user_message, run_id, opened, seen, stored)
-            if quotas.is_on:
-                writes[Step.QUOTA] = taking_quota(key, quotas, opened_at(opened))
+            writes |= taking_quota(key, quotas, opened_at(opened))
             try:
                 await self._table.transact(writes)
             except TransactionCancelled as cancelled:
-                if cancelled.failed == {Step.QUOTA}:
-                    item = cancelled.existing.get(Step.QUOTA) or {}
-                    await self._quotas.make_room(key, item, quotas, opened_at(opened))
+                await self._quotas.make_room(cancelled, key, quotas, opened_at(opened))
             else:
                 return begun
         raise Contended("another try could not begin because of contention with other runs")

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 
 import msgspec
 
+from coachstream.conversation.run_log import decode_entry
 from coachstream.sqlite_file import decoding
+
+decode_log_entry = decoding(decode_entry)
+"""Decode an entry in a column. Raises `DamagedValue`."""
 
 
 def encode_document(attributes: Mapping[str, object]) -> str:

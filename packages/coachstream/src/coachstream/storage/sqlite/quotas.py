@@ -17,10 +17,7 @@ from coachstream.conversation.quotas import (
     holds_a_place,
     minute_of,
 )
-from coachstream.conversation.run_log import decode_entry
-from coachstream.sqlite_file import decoding
-
-_entry = decoding(decode_entry)
+from coachstream.storage.sqlite.documents import decode_log_entry
 
 KEPT_WINDOWS = 60
 """The minutes, and the days, that are kept: more than any clocks differ by."""
@@ -73,7 +70,7 @@ def _concurrent_runs(connection: sqlite3.Connection, user_id: str, at: int) -> i
         " WHERE user_id = ? AND unfinished_run IS NOT NULL",
         (user_id,),
     )
-    return sum(entry is not None and holds_a_place(_entry(entry), at) for (entry,) in rows)
+    return sum(entry is not None and holds_a_place(decode_log_entry(entry), at) for (entry,) in rows)
 
 
 def _taken(connection: sqlite3.Connection, user_id: str, quota: Quota, window: int) -> int:

@@ -29,13 +29,13 @@ from coachstream.conversation.ports import (
     RunQueued,
 )
 from coachstream.conversation.quotas import UNLIMITED, OwnLimits, QuotaLimits, QuotaUse, Spent
-from coachstream.conversation.run_log import LogEntry, decode_entry, encode_entry
+from coachstream.conversation.run_log import LogEntry, encode_entry
 from coachstream.conversation.run_queue import QueuedRun, RunQueue, place_behind
-from coachstream.sqlite_file import decoding
 from coachstream.storage.idempotency import require_same_text
 from coachstream.storage.log_entries import as_begun, as_stored, continuing, is_repeated, opened_at
 from coachstream.storage.sqlite import tries
 from coachstream.storage.sqlite.database import Database
+from coachstream.storage.sqlite.documents import decode_log_entry
 from coachstream.storage.sqlite.queued_runs import (
     delete_queued,
     insert_queued,
@@ -53,7 +53,6 @@ from coachstream.storage.sqlite.rows import (
 
 Found = TypeVar("Found")
 
-_entry = decoding(decode_entry)
 
 LOG_KEPT_FOR = timedelta(hours=24)
 """The retention of log entries: far longer than any reader needs."""
@@ -286,7 +285,7 @@ class SqliteRuns:
                 " ORDER BY number",
                 (conversation, run_id, after),
             )
-            return [_entry(row[0]) for row in rows]
+            return [decode_log_entry(row[0]) for row in rows]
 
         return await self._read(key, read) or []
 
@@ -299,7 +298,7 @@ class SqliteRuns:
                 " ORDER BY number DESC LIMIT 1",
                 (conversation, run_id),
             ).fetchone()
-            return None if row is None else _entry(row[0])
+            return None if row is None else decode_log_entry(row[0])
 
         return await self._read(key, read)
 
@@ -467,7 +466,7 @@ def _entry_numbered(
         "SELECT entry FROM log_entries WHERE conversation = ? AND run_id = ? AND number = ?",
         (conversation, run_id, number),
     ).fetchone()
-    return None if row is None else _entry(row[0])
+    return None if row is None else decode_log_entry(row[0])
 
 
 def _insert_entry(

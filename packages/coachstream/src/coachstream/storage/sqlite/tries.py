@@ -25,15 +25,13 @@ from coachstream.conversation.another_try import (
 from coachstream.conversation.errors import IdempotencyMismatch, NotTheLastExchange, TryInProgress
 from coachstream.conversation.model import Message, StopReason
 from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy
-from coachstream.conversation.run_log import Broken, Finished, decode_entry
-from coachstream.sqlite_file import decoding
+from coachstream.conversation.run_log import Broken, Finished
 from coachstream.storage.idempotency import require_same_text
+from coachstream.storage.sqlite.documents import decode_log_entry
 from coachstream.storage.sqlite.queued_runs import is_withdrawn
 from coachstream.storage.sqlite.rows import MESSAGE_COLUMNS, insert_message, message_from_row
 
 LINE, OLDER = "messages", "older_messages"
-
-_entry = decoding(decode_entry)
 
 
 def find(
@@ -254,7 +252,7 @@ def _reply_of(connection: sqlite3.Connection, conversation: int, run_id: str) ->
         "SELECT entry FROM log_entries WHERE conversation = ? AND run_id = ? ORDER BY number DESC LIMIT 1",
         (conversation, run_id),
     ).fetchone()
-    ending = None if row is None else _entry(row[0]).content
+    ending = None if row is None else decode_log_entry(row[0]).content
     if isinstance(ending, Broken):
         return None
     last = last_exchange_of(connection, conversation)
