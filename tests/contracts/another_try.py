@@ -20,9 +20,9 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.ids import milliseconds_of, run_id
 from coachstream.conversation.model import ConversationKey, Message, StopReason
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun, RunQueued
 from coachstream.conversation.quotas import QuotaLimits
 from coachstream.conversation.run_log import Opened, Said
+from coachstream.conversation.run_store import AlreadyAnswered, ConversationBusy, RunBegun, RunQueued
 from contracts.run_queue import WITHDRAWN, enqueue, run_named
 from contracts.store_records import (
     AMPLE_CHARS,

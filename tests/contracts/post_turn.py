@@ -14,8 +14,9 @@ from coachstream.conversation.errors import (
     StorageUnavailable,
 )
 from coachstream.conversation.model import Conversation, ConversationChange, ConversationKey, StopReason
-from coachstream.conversation.ports import RunBegun, SummaryReason, SummaryRequest, TitleRequest
+from coachstream.conversation.ports import SummaryReason, SummaryRequest, TitleRequest
 from coachstream.conversation.prompt.user import ConversationSummary
+from coachstream.conversation.run_store import RunBegun
 from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.conversation.turn.post_turn import Outcome, PostTurn
 from contracts.another_try import reply_of

@@ -12,7 +12,6 @@ import pytest
 from coachstream.conversation.errors import QuotaExceeded
 from coachstream.conversation.ids import milliseconds_of, run_id
 from coachstream.conversation.model import ConversationKey
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.quotas import (
     DAY_MS,
     MINUTE_MS,
@@ -23,6 +22,7 @@ from coachstream.conversation.quotas import (
     Spent,
 )
 from coachstream.conversation.run_log import LogEntry, Opened
+from coachstream.conversation.run_store import AlreadyAnswered, ConversationBusy, RunBegun
 from contracts.store_records import (
     KEY,
     NOW,

@@ -17,10 +17,16 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.ids import milliseconds_of, time_in
 from coachstream.conversation.model import ConversationKey, Message, StopReason
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, QueueIsFull, RunBegun, RunQueued
 from coachstream.conversation.quotas import QuotaLimits
 from coachstream.conversation.run_log import Broken, LogEntry, Opened
 from coachstream.conversation.run_queue import RunQueue
+from coachstream.conversation.run_store import (
+    AlreadyAnswered,
+    ConversationBusy,
+    QueueIsFull,
+    RunBegun,
+    RunQueued,
+)
 from contracts.store_records import (
     KEY,
     NEXT_RUN,

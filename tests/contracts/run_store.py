@@ -29,7 +29,6 @@ from coachstream.conversation.model import (
     Timings,
     Usage,
 )
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.run_log import (
     Broken,
     Claimed,
@@ -43,6 +42,7 @@ from coachstream.conversation.run_log import (
     StopAsked,
     is_tombstone,
 )
+from coachstream.conversation.run_store import AlreadyAnswered, ConversationBusy, RunBegun
 from contracts.store_records import (
     AMPLE_CHARS,
     ANOTHER_WRITER,

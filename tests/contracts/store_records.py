@@ -24,16 +24,10 @@ from coachstream.conversation.model import (
     format_timestamp,
     to_milliseconds,
 )
-from coachstream.conversation.ports import (
-    CoachDirectory,
-    ContextStore,
-    ConversationStore,
-    MemoryStore,
-    RunBegun,
-    RunStore,
-)
+from coachstream.conversation.ports import CoachDirectory, ContextStore, ConversationStore, MemoryStore
 from coachstream.conversation.quotas import OwnLimits
 from coachstream.conversation.run_log import Broken, Content, Ending, Finished, LogEntry, Opened, Said
+from coachstream.conversation.run_store import RunBegun, RunStore
 from coachstream.conversation.user_data import UserDataStore
 
 NOW = to_milliseconds(datetime.now(UTC))

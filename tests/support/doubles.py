@@ -43,17 +43,7 @@ from coachstream.conversation.model import (
     StopReason,
     Workout,
 )
-from coachstream.conversation.ports import (
-    AlreadyAnswered,
-    ConversationBusy,
-    ModelEvent,
-    ModelStop,
-    NewSummary,
-    QueueIsFull,
-    RunBegun,
-    RunQueued,
-    TextDelta,
-)
+from coachstream.conversation.ports import ModelEvent, ModelStop, NewSummary, TextDelta
 from coachstream.conversation.prompt.coach import CoachConfig, parse_coach_config, parse_memory, parse_workout
 from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.conversation.prompt.user import (
@@ -74,6 +64,13 @@ from coachstream.conversation.quotas import (
 )
 from coachstream.conversation.run_log import Broken, Finished, LogEntry
 from coachstream.conversation.run_queue import QueuedRun, RunQueue, place_behind
+from coachstream.conversation.run_store import (
+    AlreadyAnswered,
+    ConversationBusy,
+    QueueIsFull,
+    RunBegun,
+    RunQueued,
+)
 from coachstream.conversation.title import DEFAULT_TITLE
 from coachstream.conversation.user_data import MEMORY, PAGE_RECORDS, RecordPage, UserRecord
 from coachstream.storage.idempotency import require_same_text

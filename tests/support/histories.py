@@ -25,10 +25,16 @@ from coachstream.conversation.errors import (
     RunNotFound,
 )
 from coachstream.conversation.model import ConversationKey, Message, Role
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, QueueIsFull, RunBegun, RunQueued
 from coachstream.conversation.quotas import QuotaLimits, QuotaUse, Spent, minute_of
 from coachstream.conversation.run_log import Broken, Finished, LogEntry, Opened, Said
 from coachstream.conversation.run_queue import RunQueue
+from coachstream.conversation.run_store import (
+    AlreadyAnswered,
+    ConversationBusy,
+    QueueIsFull,
+    RunBegun,
+    RunQueued,
+)
 from contracts.store_records import SeedableStore
 from support.patience import PATIENCE_S
 from support.places import CACHE

@@ -29,7 +29,6 @@ from coachstream.conversation.model import (
     Timings,
     Usage,
 )
-from coachstream.conversation.ports import ConversationBusy, RunBegun
 from coachstream.conversation.quotas import MINUTE_MS, QuotaLimits, Spent
 from coachstream.conversation.run_log import (
     Broken,
@@ -46,6 +45,7 @@ from coachstream.conversation.run_log import (
     first_waiting_id,
     reply_time,
 )
+from coachstream.conversation.run_store import ConversationBusy, RunBegun
 from coachstream.storage.dynamodb import DynamoDbStore
 from coachstream.storage.sqlite import SqliteStore
 from contracts.store_records import SeedableStore

@@ -37,7 +37,6 @@ from coachstream.conversation.errors import (
 from coachstream.conversation.events import Failed
 from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import Conversation, ConversationKey, Message, Role, Usage
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.quotas import (
     UNLIMITED,
     OwnLimits,
@@ -48,6 +47,7 @@ from coachstream.conversation.quotas import (
     minute_of,
 )
 from coachstream.conversation.run_log import LogEntry, Opened, ending_of
+from coachstream.conversation.run_store import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.request import TurnRequest
 from coachstream.conversation.turn.turn import run_opener, run_turn

@@ -46,20 +46,18 @@ from coachstream.conversation.errors import (
 from coachstream.conversation.events import Chunk, Completed, Event, Failed, LogPoint, Reset
 from coachstream.conversation.ids import run_id
 from coachstream.conversation.model import Conversation, ConversationKey, Message, Role, StopReason, Usage
-from coachstream.conversation.ports import (
-    AlreadyAnswered,
-    ConversationBusy,
-    ModelEvent,
-    ModelStop,
-    QueueIsFull,
-    RunBegun,
-    RunQueued,
-    TextDelta,
-)
+from coachstream.conversation.ports import ModelEvent, ModelStop, TextDelta
 from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.conversation.quotas import UNLIMITED, QuotaLimits, Spent
 from coachstream.conversation.run_log import Claimed, LogEntry, Opened, is_tombstone
 from coachstream.conversation.run_queue import RunQueue, StopResult
+from coachstream.conversation.run_store import (
+    AlreadyAnswered,
+    ConversationBusy,
+    QueueIsFull,
+    RunBegun,
+    RunQueued,
+)
 from coachstream.conversation.runs.settings import RunSettings, TurnPolicy
 from coachstream.conversation.runs.watcher import RunWatcher
 from coachstream.conversation.turn.dependencies import TurnDependencies

@@ -26,7 +26,7 @@ from pathlib import Path
 from coachstream.conversation.errors import CoachStreamError
 from coachstream.conversation.ids import run_id
 from coachstream.conversation.model import ConversationChange, ConversationKey, Message
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
+from coachstream.conversation.run_store import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.storage.sqlite import SqliteStore
 from contracts.store_records import (
     COACH,

@@ -22,20 +22,14 @@ from coachstream.conversation.model import (
     StopReason,
     Workout,
 )
-from coachstream.conversation.ports import (
-    AlreadyAnswered,
-    ConversationBusy,
-    RunBegun,
-    SummaryRequest,
-    TitleRequest,
-    WorkoutLog,
-)
+from coachstream.conversation.ports import SummaryRequest, TitleRequest, WorkoutLog
 from coachstream.conversation.prompt.coach import CoachConfig
 from coachstream.conversation.prompt.prompt import PromptMessage
 from coachstream.conversation.prompt.summary import SummaryContent
 from coachstream.conversation.prompt.user import ConversationSummary, UserProfile
 from coachstream.conversation.quotas import UNLIMITED, QuotaLimits, QuotaUse, Spent
 from coachstream.conversation.run_log import LogEntry
+from coachstream.conversation.run_store import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.turn.dependencies import TurnDependencies
 from coachstream.conversation.turn.report import TurnReport
 from coachstream.conversation.turn.request import TurnRequest

@@ -62,7 +62,6 @@ if TYPE_CHECKING:
         ConversationStore,
         MemoryStore,
         MessageAnalyser,
-        RunStore,
         SemanticMemory,
         Summarizer,
         SummaryBuilder,
@@ -70,6 +69,7 @@ if TYPE_CHECKING:
         TokenVerifier,
         WorkoutBuilder,
     )
+    from coachstream.conversation.run_store import RunStore
     from coachstream.conversation.turn.post_turn import PostTurn
     from coachstream.conversation.turn.settings import TurnSettings
     from coachstream.conversation.user_data import UserDataStore

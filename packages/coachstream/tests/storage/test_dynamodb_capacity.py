@@ -18,9 +18,9 @@ from coachstream.conversation.another_try import TryRequest
 from coachstream.conversation.errors import ErrorCode, NotTheLastExchange, QuotaExceeded
 from coachstream.conversation.events import Completed
 from coachstream.conversation.model import ConversationKey, Message, MessageMetadata, Role, StopReason
-from coachstream.conversation.ports import QueueIsFull, RunBegun, RunQueued
 from coachstream.conversation.quotas import QuotaLimits
 from coachstream.conversation.run_log import Broken, LogEntry
+from coachstream.conversation.run_store import QueueIsFull, RunBegun, RunQueued
 from coachstream.conversation.runs.closer import RunCloser
 from coachstream.conversation.runs.settings import RunSettings
 from coachstream.conversation.runs.watcher import RunWatcher

@@ -18,8 +18,8 @@ from coachstream.conversation.errors import (
     StorageUnavailable,
 )
 from coachstream.conversation.model import ConversationChange, ConversationKey, Message, StopReason
-from coachstream.conversation.ports import ConversationBusy, RunBegun
 from coachstream.conversation.run_log import Opened, StopAsked, is_tombstone
+from coachstream.conversation.run_store import ConversationBusy, RunBegun
 from coachstream.storage.dynamodb import DynamoDbStore
 from coachstream.storage.dynamodb.attribute_values import to_item
 from contracts.quotas import RUNS, Talk, refusal_of

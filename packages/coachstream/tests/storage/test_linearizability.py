@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 from coachstream.conversation.model import ConversationKey, Message
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.quotas import UNLIMITED, QuotaLimits, Spent
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.run_queue import RunQueue
+from coachstream.conversation.run_store import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.storage.sqlite import SqliteStore
 from contracts.quotas import AT, LEASE_MS, first
 from contracts.store_records import (

@@ -27,8 +27,8 @@ from coachstream.conversation.model import (
     Message,
     format_timestamp,
 )
-from coachstream.conversation.ports import ConversationBusy
 from coachstream.conversation.run_log import encode_entry
+from coachstream.conversation.run_store import ConversationBusy
 from coachstream.storage.sqlite import SqliteStore, UnusableDatabase
 from coachstream.storage.sqlite.schema import SCHEMA_VERSION
 from contracts.store_records import (

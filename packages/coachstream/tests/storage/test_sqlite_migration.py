@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from coachstream.conversation.model import MessageMetadata, Role, StopReason
-from coachstream.conversation.ports import AlreadyAnswered
+from coachstream.conversation.run_store import AlreadyAnswered
 from coachstream.storage.sqlite import SqliteStore
 from coachstream.storage.sqlite.schema import SCHEMA_VERSION, migrate
 from contracts.store_records import (

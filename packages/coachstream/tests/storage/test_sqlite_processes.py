@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from coachstream.conversation.model import StopReason
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy
 from coachstream.conversation.run_log import Opened, Said
+from coachstream.conversation.run_store import AlreadyAnswered, ConversationBusy
 from coachstream.storage.sqlite import SqliteStore
 from coachstream.storage.sqlite.schema import SCHEMA_VERSION
 from contracts.store_records import (

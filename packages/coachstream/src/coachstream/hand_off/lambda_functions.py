@@ -14,12 +14,7 @@ import msgspec
 from coachstream.aws.credential_faults import credential_fault
 from coachstream.conversation.errors import HandOffFailed, NoCredentials
 from coachstream.conversation.model import format_timestamp
-from coachstream.conversation.ports import (
-    COMPLEXITY_INDICATORS,
-    SummaryReason,
-    SummaryRequest,
-    WorkoutLog,
-)
+from coachstream.conversation.ports import COMPLEXITY_INDICATORS, SummaryReason, SummaryRequest, WorkoutLog
 
 if TYPE_CHECKING:
     from types_aiobotocore_lambda.client import LambdaClient

@@ -13,9 +13,10 @@ from coachstream.conversation.errors import ErrorCode, ModelStreamBroken
 from coachstream.conversation.events import Chunk, Completed, Event, Failed, Reset
 from coachstream.conversation.ids import milliseconds_of, run_id
 from coachstream.conversation.model import StopReason
-from coachstream.conversation.ports import ModelEvent, ModelStop, RunBegun
+from coachstream.conversation.ports import ModelEvent, ModelStop
 from coachstream.conversation.prompt.prompt import Prompt
 from coachstream.conversation.run_log import Content, LogEntry, Opened, Released, Said
+from coachstream.conversation.run_store import RunBegun
 from coachstream.conversation.turn.request import ResumeRequest
 from coachstream.conversation.turn.turn import new_user_message, resume_run, run_turn, run_watcher
 from coachstream.conversation.visible_text import is_blank

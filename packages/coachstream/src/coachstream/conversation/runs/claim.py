@@ -10,8 +10,8 @@ from coachstream.conversation.another_try import AnotherTry
 from coachstream.conversation.events import LogPoint
 from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import ConversationKey, Message
-from coachstream.conversation.ports import RunBegun
 from coachstream.conversation.run_log import LogEntry, Opened
+from coachstream.conversation.run_store import RunBegun
 from coachstream.conversation.runs.settings import RunSettings
 
 

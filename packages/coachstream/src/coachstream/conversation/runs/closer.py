@@ -23,7 +23,7 @@ from coachstream.conversation.model import (
     Usage,
     to_milliseconds,
 )
-from coachstream.conversation.ports import Clock, RunStore
+from coachstream.conversation.ports import Clock
 from coachstream.conversation.run_log import (
     Broken,
     Ending,
@@ -34,6 +34,7 @@ from coachstream.conversation.run_log import (
     reply_time,
 )
 from coachstream.conversation.run_queue import QueuedRun
+from coachstream.conversation.run_store import RunStore
 from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.runs.lease import LeaseWatch
 from coachstream.conversation.runs.settings import RunSettings

@@ -12,7 +12,8 @@ from datetime import timedelta
 
 from coachstream.conversation.ids import milliseconds_of, time_in
 from coachstream.conversation.model import ConversationKey, Message
-from coachstream.conversation.ports import Clock, RunStore
+from coachstream.conversation.ports import Clock
+from coachstream.conversation.run_store import RunStore
 
 REPEATED_WITHIN = timedelta(seconds=60)
 """How long the same text counts as a retry of the same message."""

@@ -18,8 +18,8 @@ from coachstream.conversation.model import (
     Timings,
     Usage,
 )
-from coachstream.conversation.ports import ConversationBusy, RunBegun, RunStore
 from coachstream.conversation.run_log import Broken, Content, Finished, LogEntry, Opened
+from coachstream.conversation.run_store import ConversationBusy, RunBegun, RunStore
 
 _WRITER = "exchange"
 

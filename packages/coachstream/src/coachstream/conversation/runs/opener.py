@@ -27,15 +27,7 @@ from coachstream.conversation.model import (
     Timings,
     Usage,
 )
-from coachstream.conversation.ports import (
-    AlreadyAnswered,
-    Clock,
-    ConversationBusy,
-    QueueIsFull,
-    RunBegun,
-    RunQueued,
-    RunStore,
-)
+from coachstream.conversation.ports import Clock
 from coachstream.conversation.run_log import (
     Broken,
     Ending,
@@ -48,6 +40,14 @@ from coachstream.conversation.run_log import (
     first_waiting_id,
 )
 from coachstream.conversation.run_queue import RunQueue, StopResult
+from coachstream.conversation.run_store import (
+    AlreadyAnswered,
+    ConversationBusy,
+    QueueIsFull,
+    RunBegun,
+    RunQueued,
+    RunStore,
+)
 from coachstream.conversation.runs.claim import RunClaim, claim_of, opening_entry
 from coachstream.conversation.runs.closer import RunCloser
 from coachstream.conversation.runs.deduplication import find_earlier, has_failed_to_arrive, is_recent

@@ -17,9 +17,10 @@ from coachstream.conversation.errors import ConversationNotFound, MessageWithdra
 from coachstream.conversation.events import Failed, LogPoint, Queued, Reconnect, Send, failed_by
 from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import ConversationKey
-from coachstream.conversation.ports import Clock, RunStore
+from coachstream.conversation.ports import Clock
 from coachstream.conversation.run_log import Broken, LogEntry, RunState, ending_of
 from coachstream.conversation.run_queue import QueuedRun, RunQueue
+from coachstream.conversation.run_store import RunStore
 from coachstream.conversation.runs.claim import RunClaim, claim_of, opening_entry
 from coachstream.conversation.runs.closer import RunCloser, failed
 from coachstream.conversation.runs.lease import LeaseWatch

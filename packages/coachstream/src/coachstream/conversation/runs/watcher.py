@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from coachstream.conversation.errors import ConversationNotFound, ProcessingError
 from coachstream.conversation.events import Chunk, Ending, Failed, LogPoint, Reconnect, Reset, Send
 from coachstream.conversation.model import ConversationKey, Message
-from coachstream.conversation.ports import Clock, RunStore
+from coachstream.conversation.ports import Clock
 from coachstream.conversation.run_log import (
     FROM_THE_BEGINNING,
     Broken,
@@ -29,6 +29,7 @@ from coachstream.conversation.run_log import (
 )
 from coachstream.conversation.run_log import Ending as RunEnding
 from coachstream.conversation.run_log import Reset as ResetEntry
+from coachstream.conversation.run_store import RunStore
 from coachstream.conversation.runs.claim import RunClaim, lease_end
 from coachstream.conversation.runs.closer import RunCloser, completed, failed
 from coachstream.conversation.runs.lease import LeaseWatch

@@ -21,7 +21,7 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.events import LogPoint
 from coachstream.conversation.model import Message
-from coachstream.conversation.ports import Clock, RunStore
+from coachstream.conversation.ports import Clock
 from coachstream.conversation.quotas import Spent
 from coachstream.conversation.run_log import (
     Content,
@@ -32,6 +32,7 @@ from coachstream.conversation.run_log import (
     Said,
     StopAsked,
 )
+from coachstream.conversation.run_store import RunStore
 from coachstream.conversation.runs.claim import RunClaim, lease_end
 from coachstream.conversation.runs.settings import RunSettings
 from coachstream.conversation.text import beginning_of, utf16_length

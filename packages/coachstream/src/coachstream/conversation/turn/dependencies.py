@@ -15,12 +15,12 @@ from coachstream.conversation.ports import (
     ConversationStore,
     MemoryStore,
     MessageAnalyser,
-    RunStore,
     SemanticMemory,
     SummaryBuilder,
     TitleBuilder,
     WorkoutBuilder,
 )
+from coachstream.conversation.run_store import RunStore
 from coachstream.conversation.turn.report import TurnReport
 
 TakeReport = Callable[[TurnReport], None]

@@ -9,8 +9,9 @@ from typing import Self
 from coachstream.conversation.errors import CoachStreamError, describe_exception
 from coachstream.conversation.ids import milliseconds_of
 from coachstream.conversation.model import Usage
-from coachstream.conversation.ports import Clock, RunStore
+from coachstream.conversation.ports import Clock
 from coachstream.conversation.quotas import QuotaLimits, QuotaUse, Spent, tokens_of
+from coachstream.conversation.run_store import RunStore
 
 logger = logging.getLogger("coachstream.turn")
 

@@ -37,12 +37,7 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.events import Send, Stage
 from coachstream.conversation.model import Conversation, Memory, MemorySource
-from coachstream.conversation.ports import (
-    SummaryBuilder,
-    TitleBuilder,
-    WorkoutBuilder,
-    WorkoutLog,
-)
+from coachstream.conversation.ports import SummaryBuilder, TitleBuilder, WorkoutBuilder, WorkoutLog
 from coachstream.conversation.prompt.coach import CoachConfig
 from coachstream.conversation.prompt.history import PARAGRAPH
 from coachstream.conversation.runs.claim import RunClaim

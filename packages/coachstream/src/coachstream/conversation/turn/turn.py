@@ -57,8 +57,8 @@ from coachstream.conversation.model import (
     Timings,
     to_milliseconds,
 )
-from coachstream.conversation.ports import AlreadyAnswered, RunQueued
 from coachstream.conversation.run_log import FROM_THE_BEGINNING
+from coachstream.conversation.run_store import AlreadyAnswered, RunQueued
 from coachstream.conversation.runs.claim import RunClaim
 from coachstream.conversation.runs.closer import RunCloser
 from coachstream.conversation.runs.opener import RunOpener

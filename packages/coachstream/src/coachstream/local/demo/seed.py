@@ -26,7 +26,8 @@ from coachstream.conversation.model import (
     format_timestamp,
     to_milliseconds,
 )
-from coachstream.conversation.ports import ContextStore, ConversationStore, RunStore
+from coachstream.conversation.ports import ContextStore, ConversationStore
+from coachstream.conversation.run_store import RunStore
 from coachstream.conversation.runs.exchange import store_exchange
 from coachstream.private_files import replace
 from coachstream.recall.records import METHODOLOGY, user_namespace

@@ -17,10 +17,10 @@ import msgspec
 from coachstream.conversation.errors import ConversationNotFound, MessageWithdrawn, StorageUnavailable
 from coachstream.conversation.ids import first_message_id, milliseconds_of, moment_of, time_in
 from coachstream.conversation.model import ConversationKey, Message, format_timestamp
-from coachstream.conversation.ports import QueueIsFull, RunBegun, RunQueued
 from coachstream.conversation.quotas import UNLIMITED, QuotaLimits
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.run_queue import QueuedRun, RunQueue, place_behind
+from coachstream.conversation.run_store import QueueIsFull, RunBegun, RunQueued
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended
 from coachstream.storage.dynamodb.items import RETRIES_KNOWN_FOR, expiry, message_of
 from coachstream.storage.dynamodb.keys import (

@@ -41,11 +41,11 @@ from coachstream.conversation.errors import (
 )
 from coachstream.conversation.ids import first_message_id, id_after
 from coachstream.conversation.model import ConversationKey, Message, Role, format_timestamp
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.prompt.records import as_record, as_text
 from coachstream.conversation.quotas import UNLIMITED, OwnLimits, QuotaLimits, QuotaUse, Spent
 from coachstream.conversation.run_log import LogEntry
 from coachstream.conversation.run_queue import place_behind
+from coachstream.conversation.run_store import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.storage.dynamodb.counter_repair import repair_counter
 from coachstream.storage.dynamodb.errors import ConditionFailed, Contended, RequestRefused
 from coachstream.storage.dynamodb.history import newest_id

@@ -42,10 +42,10 @@ from coachstream.conversation.errors import (
     TryInProgress,
 )
 from coachstream.conversation.model import ConversationKey, Message
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.conversation.prompt.records import as_record, as_text
 from coachstream.conversation.quotas import QuotaLimits
 from coachstream.conversation.run_log import Broken, Finished, LogEntry
+from coachstream.conversation.run_store import AlreadyAnswered, ConversationBusy, RunBegun
 from coachstream.storage.dynamodb.attribute_values import Item
 from coachstream.storage.dynamodb.errors import Contended
 from coachstream.storage.dynamodb.history import embedded_messages, merged, newest_id

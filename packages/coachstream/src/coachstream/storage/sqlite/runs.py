@@ -21,16 +21,16 @@ from coachstream.conversation.another_try import AnotherTry, TryRequest, Version
 from coachstream.conversation.errors import ConversationNotFound, MessageWithdrawn, RunNotFound
 from coachstream.conversation.ids import first_message_id, id_after, milliseconds_of, moment_of, time_in
 from coachstream.conversation.model import ConversationKey, Message, Role, StopReason, format_timestamp
-from coachstream.conversation.ports import (
+from coachstream.conversation.quotas import UNLIMITED, OwnLimits, QuotaLimits, QuotaUse, Spent
+from coachstream.conversation.run_log import LogEntry, encode_entry
+from coachstream.conversation.run_queue import QueuedRun, RunQueue, place_behind
+from coachstream.conversation.run_store import (
     AlreadyAnswered,
     ConversationBusy,
     QueueIsFull,
     RunBegun,
     RunQueued,
 )
-from coachstream.conversation.quotas import UNLIMITED, OwnLimits, QuotaLimits, QuotaUse, Spent
-from coachstream.conversation.run_log import LogEntry, encode_entry
-from coachstream.conversation.run_queue import QueuedRun, RunQueue, place_behind
 from coachstream.storage.idempotency import require_same_text
 from coachstream.storage.log_entries import as_begun, as_stored, continuing, is_repeated, opened_at
 from coachstream.storage.sqlite import tries

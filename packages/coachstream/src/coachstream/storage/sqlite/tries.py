@@ -24,8 +24,8 @@ from coachstream.conversation.another_try import (
 )
 from coachstream.conversation.errors import IdempotencyMismatch, NotTheLastExchange, TryInProgress
 from coachstream.conversation.model import Message, StopReason
-from coachstream.conversation.ports import AlreadyAnswered, ConversationBusy
 from coachstream.conversation.run_log import Broken, Finished
+from coachstream.conversation.run_store import AlreadyAnswered, ConversationBusy
 from coachstream.storage.idempotency import require_same_text
 from coachstream.storage.sqlite.documents import decode_log_entry
 from coachstream.storage.sqlite.queued_runs import is_withdrawn
