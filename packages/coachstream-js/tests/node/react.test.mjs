@@ -28,6 +28,24 @@ const sayElsewhere = (server, body) =>
     body: JSON.stringify(body),
   });
 
+/** A service that rejects a message while a reply is written, as with `COACHSTREAM_TURN_POLICY=reject`. */
+const rejecting = (url, request) => {
+  if (request.method !== "POST") return fetch(url, request);
+  return fetch(url, { ...request, body: JSON.stringify({ policy: "reject", ...JSON.parse(request.body) }) });
+};
+
+/** A page whose message waits for another device's reply, which `held` holds. */
+async function behindPhone(more) {
+  const server = await newServer();
+  const page = await idle(server, more?.(server));
+  const held = gate();
+  server.reply("First", held, ".");
+  const phone = await sayElsewhere(server, { userResponse: "From my phone" });
+  page.hook.send("From my laptop");
+  await page.until(({ status }) => status === "waiting");
+  return { server, page, held, phone };
+}
+
 /** What a page leaves that is closed while it sends this. */
 function leaveDraft(server, text, clientMessageId, typed = "") {
   const draft = { text: typed, outgoing: { text, clientMessageId, writtenAt: "2026-11-23T10:00:00.123Z" } };
@@ -287,7 +305,7 @@ test("a stop before the message has its run counts as soon as there is one", asy
 
 const stopBehindAnotherReply = (isWaiting) => async () => {
   const server = await newServer();
-  const page = await idle(server);
+  const page = await idle(server, { fetch: rejecting });
   const held = gate();
   server.reply("First", held, ".");
   const phone = await sayElsewhere(server, { userResponse: "From my phone" });
@@ -304,7 +322,7 @@ const stopBehindAnotherReply = (isWaiting) => async () => {
   await page.until(isReady);
   page.close();
 };
-test("a message that is stopped while it waits has no reply until it is retried", stopBehindAnotherReply(true));
+test("a rejected message that is stopped while it waits has no reply until it is retried", stopBehindAnotherReply(true));
 test("so has one that is stopped before it is known that it must wait", stopBehindAnotherReply(false));
 
 test("a stop that fails is an error, and the reply goes on", async () => {
@@ -594,22 +612,16 @@ test("after a reply that broke off, another message can be sent", async () => {
   page.close();
 });
 
-test("a message that meets another one's reply waits for it, and is then answered", async () => {
-  const server = await newServer();
-  const page = await idle(server);
-  const held = gate();
-  server.reply("First", held, ".");
-  const phone = await sayElsewhere(server, { userResponse: "From my phone" });
-  page.hook.send("From my laptop");
-  await page.until(({ status }) => status === "waiting");
+test("a rejected message waits for another one's reply, and is then answered", async () => {
+  const { server, page, held, phone } = await behindPhone(() => ({ fetch: rejecting }));
   assert.equal(draftsKept(), 0);
   await server.until((requests) => requests.length === 4); // it reads the other reply
   held.open();
   await phone.text();
   assert.deepEqual(shown(await page.until(isReady)), [
     "sent: From my phone",
-    "sent: From my laptop",
     "complete: First.",
+    "sent: From my laptop",
     "complete: You said: From my laptop",
   ]);
   page.close();
