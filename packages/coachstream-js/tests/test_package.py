@@ -212,7 +212,7 @@ class Bound(NamedTuple):
 
 BOUNDS = (
     Bound("coachstream", 4_900),
-    Bound("coachstream/react", 8_400),
+    Bound("coachstream/react", 8_500),
     Bound("coachstream/ai-sdk", 6_450),
     Bound("coachstream/testing", 5_000, "node"),
 )
