@@ -474,7 +474,7 @@ class Run {
       );
     const isWaiting = this.#position > 0;
     if (isWaiting && !this.isOver) response.write(this.#standing());
-    const first = isWaiting ? 1 : (after ?? -1) + 1;
+    const first = isPost && !isWaiting ? 0 : (after ?? 0) + 1; // `start` of another reader has the run's id
     for (let entry = first; entry < this.#log.length; entry += 1) response.write(this.#entry(entry));
     if (this.isOver) return void response.end();
     this.#readers.add(response);
@@ -652,7 +652,7 @@ class Run {
 function stop(run, response) {
   if (run === undefined) return refuse(response, refused(404, "RUN_NOT_FOUND", "There is no such run."));
   const status = run.stop();
-  send(response, status === "stopping" ? 202 : 200, { status });
+  send(response, status === "stopping" ? 202 : 200, { runId: run.id, status });
 }
 
 /** A reply has the place that its run has taken. @param {string} runId */

@@ -145,6 +145,30 @@ test("another message is queued behind the reply, and answered after it", async 
   assert.deepEqual(server.messages().map(({ id }) => id), server.messages().map(({ id }) => id).toSorted());
 });
 
+test("a reader of a queued run gets what the service sends, in its order", async () => {
+  const server = await newServer();
+  const [held, own] = [gate(), gate()];
+  server.reply(held, "First.");
+  server.reply("Well ", own, "done");
+  const request = (path, more) =>
+    fetch(`${server.conversationUrl}/stream${path}`, { headers: { authorization: "Bearer token" }, ...more });
+  const types = async (response) => Array.from((await (await response).text()).matchAll(/"type":"(\w+)"/g), ([, type]) => type);
+  const first = seen(ask(server, "One"));
+  await server.until((requests) => requests.length === 1);
+  const headers = { authorization: "Bearer token", accept: "application/json" };
+  const { runId } = await (await request("", { method: "POST", headers, body: '{"userResponse":"Two"}' })).json();
+  const path = `/${runId}?after=${runId}:0`;
+  const waiting = [types(request(`/${runId}`)), types(request(path))];
+  await server.until(() => server.readers() === 3);
+  held.open();
+  await first;
+  const late = [types(request(path)), types(request(`/${runId}`)), types(request(""))];
+  await server.until(() => server.readers() === 5);
+  assert.deepEqual(await (await request(`/${runId}`, { method: "DELETE" })).json(), { runId, status: "stopping" });
+  for (const seenFirst of waiting) assert.deepEqual(await seenFirst, ["start", "queued", "run", "chunk", "complete"]);
+  for (const seenLate of late) assert.deepEqual(await seenLate, ["start", "chunk", "complete"]);
+});
+
 test("a queued message can be withdrawn, and is gone for good", async () => {
   const server = await newServer();
   const held = gate();
