@@ -242,18 +242,12 @@ export class Chat {
     return true;
   }
 
-  /** Shows again what a try was to replace. @param {Turn|null} turn */
-  #putBack(turn) {
-    if (turn?.attempt) this.#settled.push(...turn.attempt.replaced);
-  }
-
   /** Continues what is being written, and loads the messages. */
   #resume() {
     const turn = this.#turn;
     if (this.#work !== null) return;
-    const hasFailed = turn?.isOver && this.#error instanceof ServiceError;
-    if (turn !== null && !hasFailed && turn.reply !== null && turn.runId !== null) {
-      const { runId } = turn;
+    const { runId } = turn ?? {};
+    if (turn?.reply && runId && !(turn.isOver && this.#error instanceof ServiceError)) {
       turn.isOver = false;
       const { lastEventId: after, text } = turn.reply;
       const status = text === "" ? "waiting" : "streaming";
@@ -302,12 +296,15 @@ export class Chat {
   /** @param {Turn} turn @param {Reply} reply @returns {Promise<boolean>} whether the reply is complete */
   async #read(turn, reply) {
     turn.reply = reply;
+    /** @type {Promise<unknown>|undefined} */
+    let loading;
     for await (const event of reply) {
       this.#take(turn, event);
       this.#report(event);
       // A failure must not end the reply, after which it is tried again.
-      if (this.#hasWaited && event.type === "run") void this.#load().catch(() => {});
+      if (this.#hasWaited && event.type === "run") loading = this.#load().catch(() => (this.#hasWaited = true));
       if (event.type === "complete") {
+        await loading;
         if (this.#hasWaited) await this.#load();
         return true;
       }
@@ -391,8 +388,8 @@ export class Chat {
   async #load() {
     const { history } = this.options;
     if (typeof history !== "function") return;
-    this.setMessages(await history());
     this.#hasWaited = false;
+    this.setMessages(await history());
     if (this.#status === "loading") this.#show("ready");
   }
 
@@ -413,12 +410,12 @@ export class Chat {
     const { outgoing, attempt, runId } = turn;
     const isWithdrawn = refusal?.code === "MESSAGE_WITHDRAWN";
     const isIntended = turn.isStopped && (isWithdrawn || refusal?.code === "TURN_INTERRUPTED");
-    // The service keeps one that has a part of a reply.
+    // The service keeps a message that has a part of a reply.
     const isDeleted = isWithdrawn && (runId === null || turn.partial === null);
     if (refusal?.userMessage) this.#confirm(turn, this.#status);
     if (attempt !== null && (runId === null || refusal !== null)) {
       this.#failed = attempt;
-      this.#putBack(turn);
+      this.#settled.push(...attempt.replaced);
       this.#turn = null;
     } else if (turn.isConfirmed && !isDeleted) {
       turn.isOver = true;
@@ -443,7 +440,7 @@ export class Chat {
     this.#work = null;
     if (this.#turn === null || this.#turn.runId !== null) return;
     if (this.#turn.outgoing === null) {
-      this.#putBack(this.#turn);
+      this.#settled.push(...(this.#turn.attempt?.replaced ?? []));
       this.#turn = null;
     } else this.#turn.isOver = true;
   }

@@ -731,15 +731,38 @@ test("after a reply that broke off, another message can be sent", async () => {
 });
 
 const both = ["sent: From my phone", "complete: First.", "sent: From my laptop", "complete: You said: From my laptop"];
+const withHistory = ({ conversationUrl }) => ({
+  history: async () => {
+    const response = await fetch(conversationUrl, { headers: { authorization: "Bearer token" } });
+    return (await response.json()).conversation.messages;
+  },
+});
 const shows = (messages) => (hook) => isReady(hook) && shown(hook).join() === messages.join();
 
 test("a queued message is answered after another one, whose exchange is shown before its own reply", async () => {
   const own = gate();
-  const { page, held } = await behindPhone((server) => ({ history: async () => server.messages() }), own);
+  const { page, held } = await behindPhone(withHistory, own);
   assert.deepEqual([draftsKept(), ...shown(page.hook)], [0, "sent: From my laptop"]);
   held.open();
   const answered = await page.until(({ messages }) => messages.length === 3);
   assert.deepEqual([answered.status, ...shown(answered)], ["waiting", ...both.slice(0, 3)]);
+  own.open();
+  await page.until(shows(both));
+  page.close();
+});
+
+test("so it is if the message was stopped and sent again", async () => {
+  const own = gate();
+  const { server, page, held, queued } = await behindPhone(withHistory);
+  await queued;
+  await page.hook.stop();
+  await page.until(({ draft }) => draft !== "");
+  server.reply(own, "You said: From my laptop");
+  page.hook.send();
+  await page.until(({ messages }) => messages.length === 2); // a history that was loaded too early
+  held.open();
+  const answered = await page.until(({ messages }) => messages.length === 3);
+  assert.deepEqual(shown(answered), both.slice(0, 3));
   own.open();
   await page.until(shows(both));
   page.close();
@@ -767,7 +790,7 @@ test("a history that cannot be loaded then does not end the reply, and is loaded
 async function offlineBehindPhone() {
   const network = new AbortController();
   const waiting = await behindPhone((server) => ({
-    history: async () => server.messages(),
+    ...withHistory(server),
     reconnect: { ...optionsOf(server).reconnect, giveUpAfterMs: 0 },
     fetch: (url, request) => {
       const signal = network.signal.aborted ? request.signal : AbortSignal.any([request.signal, network.signal]);
@@ -803,7 +826,7 @@ test("a page that is reloaded while its message waits shows both replies while t
   const own = gate();
   const { server, page, held } = await behindPhone(() => ({}), own);
   page.close();
-  const reloaded = opened(server, { history: async () => server.messages() });
+  const reloaded = opened(server, withHistory(server));
   await reloaded.until(hasText("First"));
   held.open();
   await reloaded.until((hook) => hook.status === "waiting" && hook.messages.length === 3);
