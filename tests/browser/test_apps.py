@@ -357,3 +357,28 @@ async def test_a_message_that_waits_for_another_device_can_be_taken_back_or_is_a
         await laptop.shows(*before, "You rested.")
         await laptop.is_ready()
         assert visitor.stored() == list(zip(("user", "assistant") * 2, (*before, "You rested."), strict=True))
+
+
+async def test_a_page_that_is_reloaded_while_its_message_waits_shows_its_reply(
+    browser: Browser, vite: str, service: Silent
+) -> None:
+    """It reads the other device's reply first, and then its own."""
+    phones = service.model.reply_in_steps("You ran ", "far.")
+    async with visiting(browser, vite, service) as visitor, await browser.new_context() as device:
+        laptop, phone = await visitor.tab(), await visitor.tab(device)
+        await laptop.is_ready()
+        await phone.ask("From my phone")
+        next(phones)
+        await phone.shows("From my phone", "You ran ")
+        await laptop.ask("From my laptop")
+        await laptop.is_waiting()
+        await laptop.page.reload()
+        await laptop.page.get_by_text("You ran ").wait_for()
+        laptops = service.model.reply_in_steps("You ", "rested.")
+        list(phones)
+        next(laptops)
+        before = ("From my phone", "You ran far.", "From my laptop")
+        await laptop.shows(*before, "You ")
+        list(laptops)
+        await laptop.shows(*before, "You rested.")
+        await laptop.is_ready()
