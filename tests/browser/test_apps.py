@@ -130,9 +130,9 @@ class Visitor:
             )
         )
 
-    async def tab(self) -> AppTab:
-        """Open the app in a new tab, and wait until it has loaded the messages."""
-        page = await self.context.new_page()
+    async def tab(self, device: BrowserContext | None = None) -> AppTab:
+        """Open the app in a new tab, here or on another device, and wait until it has loaded the messages."""
+        page = await (device or self.context).new_page()
         page.set_default_timeout(WAIT_MS)
         page.on(
             "console",
@@ -174,6 +174,9 @@ class AppTab:
 
     async def is_ready(self) -> None:
         await self.page.wait_for_selector("main[data-status=ready]")
+
+    async def is_waiting(self) -> None:
+        await self.page.wait_for_selector("main[data-status=waiting]")
 
 
 @asynccontextmanager
@@ -319,3 +322,63 @@ async def test_a_message_written_offline_is_in_the_box_when_the_page_reopens(
         assert visitor.stored() == [("user", "Written in a tunnel"), ("assistant", "Well done.")]
         assert await reopened.page.evaluate(DRAFTS) == []
         visitor.problems = [each for each in visitor.problems if "net::ERR_FAILED" not in each]
+
+
+async def test_a_message_that_waits_for_another_device_can_be_taken_back_or_is_answered_next(
+    browser: Browser, vite: str, service: Silent
+) -> None:
+    """Stopped, it is in the box again, and nowhere else; sent again, it shows what it has waited for."""
+    phones = service.model.reply_in_steps("You ran ", "far.")
+    async with visiting(browser, vite, service) as visitor, await browser.new_context() as device:
+        laptop, phone = await visitor.tab(), await visitor.tab(device)
+        await laptop.is_ready()
+        await phone.ask("From my phone")
+        next(phones)
+        await phone.shows("From my phone", "You ran ")
+        await laptop.ask("From my laptop")
+        await laptop.is_waiting()
+        await laptop.shows("From my laptop")
+        await laptop.page.get_by_role("button", name="Stop").click()
+        await laptop.is_ready()
+        await laptop.shows()
+        assert await laptop.message.input_value() == "From my laptop"
+        assert await laptop.page.get_by_role("alert").count() == 0
+        assert visitor.stored() == [("user", "From my phone")]
+        await laptop.page.get_by_role("button", name="Send").click()
+        await laptop.is_waiting()
+        laptops = service.model.reply_in_steps("You ", "rested.")
+        list(phones)
+        next(laptops)
+        before = ("From my phone", "You ran far.", "From my laptop")
+        await laptop.shows(*before, "You ")
+        await laptop.page.reload()
+        await laptop.shows(*before, "You ")
+        list(laptops)
+        await laptop.shows(*before, "You rested.")
+        await laptop.is_ready()
+        assert visitor.stored() == list(zip(("user", "assistant") * 2, (*before, "You rested."), strict=True))
+
+
+async def test_a_page_that_is_reloaded_while_its_message_waits_shows_its_reply(
+    browser: Browser, vite: str, service: Silent
+) -> None:
+    """It reads the other device's reply first, and then its own."""
+    phones = service.model.reply_in_steps("You ran ", "far.")
+    async with visiting(browser, vite, service) as visitor, await browser.new_context() as device:
+        laptop, phone = await visitor.tab(), await visitor.tab(device)
+        await laptop.is_ready()
+        await phone.ask("From my phone")
+        next(phones)
+        await phone.shows("From my phone", "You ran ")
+        await laptop.ask("From my laptop")
+        await laptop.is_waiting()
+        await laptop.page.reload()
+        await laptop.page.get_by_text("You ran ").wait_for()
+        laptops = service.model.reply_in_steps("You ", "rested.")
+        list(phones)
+        next(laptops)
+        before = ("From my phone", "You ran far.", "From my laptop")
+        await laptop.shows(*before, "You ")
+        list(laptops)
+        await laptop.shows(*before, "You rested.")
+        await laptop.is_ready()

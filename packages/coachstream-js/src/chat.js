@@ -9,6 +9,8 @@
  * @import * as api from "./react.js"
  * @import {CompleteEvent, Reply, ReplyEvent, ReplyOptions, StoredMessage} from "./coachstream.js"
  *
+ * @typedef {ReplyOptions & {timeZone?: string}} RunOptions
+ *
  * @typedef {object} Outgoing A message of the user's that is sent, or sent again.
  * @property {string} text
  * @property {string} clientMessageId
@@ -22,7 +24,7 @@
  * @property {string|null} runId
  * @property {string} text
  * @property {boolean} isOver Whether it broke off.
- * @property {StoredMessage|null} partial What is stored of a reply that broke off.
+ * @property {StoredMessage|null} partial What is stored of a reply that broke off, this one or an earlier one.
  * @property {Attempt|null} attempt What is tried again.
  *
  * @typedef {object} Attempt Another try at the last exchange. What it replaces is not shown while it is under way, and
@@ -56,6 +58,8 @@ export class Chat {
   /** The last try, if `#error` is why it failed. @type {Attempt|null} */
   #failed = null;
   #isReconnecting = false;
+  /** Whether a message was queued behind replies that the loaded messages may lack. */
+  #hasWaited = false;
   #isAttached = false;
   /** @type {Set<() => void>} */
   #listeners = new Set();
@@ -171,8 +175,7 @@ export class Chat {
     }
     const unanswered = this.#unanswered();
     if (unanswered !== null) {
-      this.#forgetPartial(unanswered);
-      void this.#ask(unanswered, { isConfirmed: true });
+      void this.#ask(unanswered, { isConfirmed: true, partial: this.#takePartial(unanswered) });
       return true;
     }
     if (this.#error === null) return false;
@@ -183,22 +186,25 @@ export class Chat {
   /** Whether a reply is expected; whether there is one to join may still be unknown. */
   get #isBusy() {
     if (this.#turn === null || this.#work === null) return false;
-    return this.#turn.outgoing !== null || this.#turn.attempt !== null || this.#turn.runId !== null;
+    return (this.#turn.outgoing ?? this.#turn.attempt ?? this.#turn.runId) !== null;
   }
 
-  /** Sends a message and reads its reply. @param {Outgoing} outgoing @param {{isConfirmed: boolean}} how */
-  #ask(outgoing, { isConfirmed }) {
-    const turn = newTurn(outgoing, isConfirmed);
+  /**
+   * Sends a message and reads its reply.
+   *
+   * @param {Outgoing} outgoing
+   * @param {{isConfirmed: boolean, partial?: StoredMessage|null}} how
+   */
+  #ask(outgoing, { isConfirmed, partial = null }) {
+    const turn = { ...newTurn(outgoing, isConfirmed), partial };
     const { text: message, clientMessageId } = outgoing;
     const writtenAt = new Date(outgoing.writtenAt);
     return this.#run(turn, isConfirmed ? "waiting" : "sending", async (options) => {
-      const { timeZone } = this.options;
-      const zone = timeZone === undefined ? {} : { timeZone };
       /** @type {string|null} */
       let awaited = null;
       for (;;) {
         try {
-          return await this.#read(turn, start({ ...options, ...zone, message, clientMessageId, writtenAt }));
+          return await this.#read(turn, start({ ...options, message, clientMessageId, writtenAt }));
         } catch (error) {
           const isNext = error instanceof ServiceError && error.code === "TURN_IN_PROGRESS";
           if (!isNext || error.runId === null || error.runId === awaited) throw error;
@@ -232,26 +238,16 @@ export class Chat {
     if (this.#isBusy) return false;
     const turn = newTurn(null, true);
     turn.attempt = { request, clientMessageId, replaced: this.#settled.splice(-count) };
-    void this.#run(turn, "waiting", (options) => {
-      const { timeZone } = this.options;
-      const zone = timeZone === undefined ? {} : { timeZone };
-      return this.#read(turn, start({ ...options, ...zone, ...request, clientMessageId }));
-    });
+    void this.#run(turn, "waiting", (options) => this.#read(turn, start({ ...options, ...request, clientMessageId })));
     return true;
-  }
-
-  /** Shows again what a try was to replace. @param {Turn|null} turn */
-  #putBack(turn) {
-    if (turn?.attempt) this.#settled.push(...turn.attempt.replaced.splice(0));
   }
 
   /** Continues what is being written, and loads the messages. */
   #resume() {
     const turn = this.#turn;
     if (this.#work !== null) return;
-    const hasFailed = turn?.isOver && this.#error instanceof ServiceError;
-    if (turn !== null && !hasFailed && turn.reply !== null && turn.runId !== null) {
-      const { runId } = turn;
+    const { runId } = turn ?? {};
+    if (turn?.reply && runId && !(turn.isOver && this.#error instanceof ServiceError)) {
       turn.isOver = false;
       const { lastEventId: after, text } = turn.reply;
       const status = text === "" ? "waiting" : "streaming";
@@ -261,30 +257,29 @@ export class Chat {
     return this.#run(joined, this.#status === "loading" ? "loading" : "ready", async (options) => {
       await this.#load();
       if (this.options.resume === false) return;
-      const isComplete = await this.#read(joined, join(options));
+      const isUnanswered = () => this.#settled.at(-1)?.role === "user";
+      // What is queued is read, too.
+      while ((await this.#read(joined, join(options))) && isUnanswered() && !options.signal?.aborted) {
+        this.#turn = Object.assign(joined, newTurn(null, true));
+      }
       // A reply that was completed between the two requests is in neither response.
-      if (!isComplete && this.#settled.at(-1)?.role === "user") await this.#load();
+      if (isUnanswered()) await this.#load();
     });
   }
 
-  /** @param {Turn} turn @param {api.Status} status @param {(options: ReplyOptions) => Promise<unknown>} work */
+  /** @param {Turn} turn @param {api.Status} status @param {(options: RunOptions) => Promise<unknown>} work */
   async #run(turn, status, work) {
     this.#work?.abort();
-    const controller = (this.#work = new AbortController());
-    const { conversationUrl } = this.options;
+    const { signal } = (this.#work = new AbortController());
     if (turn.outgoing === null && this.#turn?.isOver) this.#settle();
     this.#turn = turn;
     this.#error = null;
     this.#isUnsent = false;
     this.#failed = null;
     this.#show(status);
-    const { signal } = controller;
-    /** @type {ReplyOptions} */
-    const options = { conversationUrl, token: (need) => this.options.token(need), signal };
-    if (this.options.reconnect !== undefined) options.reconnect = this.options.reconnect;
-    if (this.options.fetch !== undefined) options.fetch = this.options.fetch;
+    const { conversationUrl, reconnect, fetch, timeZone } = this.options;
     try {
-      await work(options);
+      await work({ conversationUrl, token: (need) => this.options.token(need), signal, reconnect, fetch, timeZone });
       if (signal.aborted) return;
       this.#work = null;
       turn.isOver = true;
@@ -301,10 +296,18 @@ export class Chat {
   /** @param {Turn} turn @param {Reply} reply @returns {Promise<boolean>} whether the reply is complete */
   async #read(turn, reply) {
     turn.reply = reply;
+    /** @type {Promise<unknown>|undefined} */
+    let loading;
     for await (const event of reply) {
       this.#take(turn, event);
       this.#report(event);
-      if (event.type === "complete") return true;
+      // A failure must not end the reply, after which it is tried again.
+      if (this.#hasWaited && event.type === "run") loading = this.#load().catch(() => (this.#hasWaited = true));
+      if (event.type === "complete") {
+        await loading;
+        if (this.#hasWaited) await this.#load();
+        return true;
+      }
       if (turn.isConfirmed && !this.#isAttached) this.#abandon();
     }
     return false;
@@ -322,8 +325,12 @@ export class Chat {
         turn.text = "";
         this.#confirm(turn, "waiting");
         break;
+      case "queued":
+        this.#hasWaited = true;
+        break;
       case "text":
         turn.text = event.text;
+        turn.partial = null;
         this.#show(event.text === "" ? "waiting" : "streaming");
         break;
       case "complete":
@@ -381,6 +388,7 @@ export class Chat {
   async #load() {
     const { history } = this.options;
     if (typeof history !== "function") return;
+    this.#hasWaited = false;
     this.setMessages(await history());
     if (this.#status === "loading") this.#show("ready");
   }
@@ -398,31 +406,33 @@ export class Chat {
   /** @param {Turn} turn @param {unknown} reason */
   #fail(turn, reason) {
     const error = errorFrom(reason);
-    if (turn.attempt !== null && (turn.runId === null || error instanceof ServiceError)) {
-      const { replaced } = turn.attempt;
-      this.#failed = { ...turn.attempt, replaced: [...replaced] };
-      this.#putBack(turn);
+    const refusal = error instanceof ServiceError ? error : null;
+    const { outgoing, attempt, runId } = turn;
+    const isWithdrawn = refusal?.code === "MESSAGE_WITHDRAWN";
+    const isIntended = turn.isStopped && (isWithdrawn || refusal?.code === "TURN_INTERRUPTED");
+    // The service keeps a message that has a part of a reply.
+    const isDeleted = isWithdrawn && (runId === null || turn.partial === null);
+    if (refusal?.userMessage) this.#confirm(turn, this.#status);
+    if (attempt !== null && (runId === null || refusal !== null)) {
+      this.#failed = attempt;
+      this.#settled.push(...attempt.replaced);
       this.#turn = null;
-      const isInterrupted = error instanceof ServiceError && error.code === "TURN_INTERRUPTED";
-      if (isInterrupted && turn.isStopped) return this.#show("ready");
-      this.#error = error;
-      this.#isReconnecting = false;
-      return this.#show("error");
-    }
-    const partial = error instanceof ServiceError ? error.partialMessage : null;
-    if (error instanceof ServiceError && error.userMessage !== null) this.#confirm(turn, this.#status);
-    if (turn.isConfirmed) {
+    } else if (turn.isConfirmed && !isDeleted) {
       turn.isOver = true;
-      turn.partial = partial;
+      turn.partial = refusal?.partialMessage ?? turn.partial;
     } else {
-      // The storage has it; while this page is not shown, what another one has typed there is newer.
-      this.#draft.giveBack({ isSaved: this.#isAttached });
       this.#turn = null;
-      this.#isUnsent = true;
+      if (outgoing !== null) {
+        const at = indexOf(this.#settled, outgoing.clientMessageId);
+        if (isDeleted && at !== -1) this.#settled.splice(at, 1);
+        // The storage has it; while this page is not shown, what another one has typed there is newer.
+        this.#draft.giveBack(this.#isAttached, outgoing, isDeleted ? null : outgoing);
+        this.#isUnsent = !isIntended;
+      }
     }
-    this.#error = error;
+    if (!isIntended) this.#error = error;
     this.#isReconnecting = false;
-    this.#show("error");
+    this.#show(isIntended ? "ready" : "error");
   }
 
   #abandon() {
@@ -430,7 +440,7 @@ export class Chat {
     this.#work = null;
     if (this.#turn === null || this.#turn.runId !== null) return;
     if (this.#turn.outgoing === null) {
-      this.#putBack(this.#turn);
+      this.#settled.push(...(this.#turn.attempt?.replaced ?? []));
       this.#turn = null;
     } else this.#turn.isOver = true;
   }
@@ -481,11 +491,13 @@ export class Chat {
     return question !== undefined && reply?.state === "complete";
   }
 
-  /** @param {Outgoing} outgoing what is asked again */
-  #forgetPartial({ clientMessageId }) {
+  /** Takes away what is stored of a reply that broke off. @param {Outgoing} outgoing what is asked again */
+  #takePartial({ clientMessageId }) {
+    const partial = this.#turn?.outgoing ? this.#turn.partial : null;
     this.#turn = null;
     const next = indexOf(this.#settled, clientMessageId) + 1;
-    if (next > 0 && this.#settled[next]?.state === "interrupted") this.#settled.splice(next, 1);
+    if (next === 0 || this.#settled[next]?.state !== "interrupted") return partial;
+    return this.#settled.splice(next, 1)[0]?.stored ?? partial;
   }
 
   /** Keeps what a broken-off turn has shown, as another one begins. */
@@ -625,13 +637,12 @@ class Draft {
     this.#save();
   }
 
-  /** Returns the text that was sent to what is typed. */
-  giveBack({ isSaved = true } = {}) {
-    const sent = this.#outgoing;
+  /** Returns the text that was sent to what is typed. @param {Outgoing|null} returned what keeps its key */
+  giveBack(isSaved = true, sent = this.#outgoing, returned = sent) {
     if (sent !== null && !beginsWith(this.text, sent)) {
       this.text = this.text === "" ? sent.text : sent.text + PARAGRAPH + this.text;
     }
-    this.#returned = sent;
+    this.#returned = returned;
     this.#outgoing = null;
     if (isSaved) this.#save();
   }
@@ -714,7 +725,7 @@ function messagesOf({ outgoing, isConfirmed, runId, text, isOver, partial, attem
   }
   const isStored = asked !== -1 && settled[asked + 1]?.role === "assistant";
   if (isOver && isStored) return messages;
-  if (partial !== null) {
+  if (isOver && partial !== null) {
     messages.push(messageOf(partial, runId ?? partial.id));
   } else if (text !== "" && runId !== null) {
     const state = isOver ? "interrupted" : "streaming";

@@ -13,8 +13,8 @@ export function useCoachStream(options: UseCoachStreamOptions): CoachStream;
 export interface UseCoachStreamOptions extends Omit<ConversationOptions, "signal"> {
   /**
    * The stored messages, oldest first, which are read once; or a function that loads them, which is called after
-   * mounting, when the page becomes visible, and when a reply was completed meanwhile. Without it, only the messages of
-   * this page are shown.
+   * mounting, when the page becomes visible, and when a reply was completed meanwhile, such as one that a message of this
+   * page waited for. Without it, only the messages of this page are shown.
    */
   history?: readonly StoredMessage[] | (() => Promise<readonly StoredMessage[]>);
   /** Whether to read the reply that is being written on mounting; `true` by default. */
@@ -79,12 +79,14 @@ export interface Chat {
   send(text?: string): boolean;
   /**
    * Stops the reply on the server, for all its readers; its text so far is stored. If that fails, `error` says why, and
-   * the reply goes on. A message that waits for another one's reply stays without one of its own, until `retry`.
+   * the reply goes on. A message that still waits for another one's reply is withdrawn: the service deletes it, and its
+   * text returns to the draft. It stays, until `retry`, if it has a part of a reply, or if the service rejects messages
+   * during a reply instead of queueing them.
    */
   stop(): Promise<void>;
   /**
-   * Repeats what failed: sends the message again, with the same idempotency key, or resumes. A last message without a
-   * complete reply can be repeated after a reload, too.
+   * Repeats what failed: sends the message again, with the same idempotency key, or resumes. One that was withdrawn gets
+   * a new key. A last message without a complete reply can be repeated after a reload, too.
    *
    * @returns `false` if there is nothing to repeat
    */

@@ -2,8 +2,8 @@
  * A service on localhost whose replies a test scripts: `start` for a coachstream backend in tests of your own page.
  *
  * It speaks the project's protocol (`docs/reference/http-api.md`, `events.md`) and keeps state as the service does:
- * messages are stored once for each idempotency key, a run continues without readers, and a reader resumes after its
- * cursor. Node.js only, without dependencies.
+ * messages are stored once for each idempotency key and queued behind the reply that is being written, a run continues
+ * without readers, and a reader resumes after its cursor. Node.js only, without dependencies.
  *
  * @import * as api from "./testing.js"
  * @import {StoredMessage} from "./coachstream.js"
@@ -27,6 +27,11 @@ const TRIES = ["regenerate", "replaces", "continue"];
 const CONTINUABLE = new Set(["stopped", "max_tokens", "interrupted"]);
 const CLIENT_MESSAGE_ID = /^[A-Za-z0-9_-]{1,64}$/;
 const CURSOR = /^(run_[0-9A-Za-z_]+):([0-9]+)$/;
+const WITHDRAWN = refused(410, "MESSAGE_WITHDRAWN", "This message was withdrawn.");
+const IN_PROGRESS = {
+  ...refused(409, "TURN_IN_PROGRESS", "Another message is still being answered."),
+  retryable: true,
+};
 
 /** @type {typeof api.pause} */
 export const pause = (ms) => ({ type: "pause", ms });
@@ -134,7 +139,7 @@ class TestService {
   }
 
   async close() {
-    for (const conversation of this.#conversations.values()) conversation.run?.abandon();
+    for (const conversation of this.#conversations.values()) conversation.abandon();
     await this.stopListening();
   }
 
@@ -197,7 +202,7 @@ class TestService {
    * @param {ServerResponse} response
    */
   #post(conversation, body, request, response) {
-    const { userResponse, clientMessageId } = body ?? {};
+    const { userResponse, clientMessageId, policy } = body ?? {};
     const kind = TRIES.find((name) => body?.[name] !== undefined);
     if (kind !== undefined && kind !== "replaces") return this.#try(conversation, kind, body, request, response);
     if (typeof userResponse !== "string" || userResponse.trim() === "") {
@@ -207,21 +212,20 @@ class TestService {
       return refuse(response, refused(400, "INVALID_CLIENT_MESSAGE_ID", "The message's key is invalid."));
     }
     if (kind !== undefined) return this.#try(conversation, kind, body, request, response);
+    if (conversation.withdrawn.has(clientMessageId)) return refuse(response, WITHDRAWN);
     const userMessage = conversation.store(userResponse, clientMessageId);
     if (userMessage.content !== Buffer.from(userResponse).toString()) {
       return refuse(response, refused(409, "IDEMPOTENCY_MISMATCH", "A message that was sent cannot be changed."));
     }
-    let { run } = conversation;
-    if (run !== null && !run.isOver && run.userMessage !== userMessage) {
-      return refuse(response, {
-        ...refused(409, "TURN_IN_PROGRESS", "Another message is still being answered."),
-        retryable: true,
-        runId: run.id,
-        userMessage,
-      });
+    let run = conversation.runOf(userMessage);
+    if (run === undefined) {
+      const unfinished = conversation.find(undefined);
+      if (unfinished !== undefined && policy === "reject") {
+        return refuse(response, { ...IN_PROGRESS, runId: unfinished.id, userMessage });
+      }
+      if (policy === "interrupt") unfinished?.stop();
+      run = conversation.begin(userMessage, this.#scripts.shift() ?? [`You said: ${userResponse}`]);
     }
-    const answered = conversation.runOf(userMessage);
-    run = answered ?? conversation.begin(userMessage, this.#scripts.shift() ?? [`You said: ${userResponse}`]);
     this.#read(run, request, response);
   }
 
@@ -241,10 +245,7 @@ class TestService {
     let run = conversation.tries.get(clientMessageId);
     if (run === undefined || run.hasFailed) {
       const unfinished = conversation.find(undefined);
-      if (unfinished !== undefined) {
-        const busy = refused(409, "TURN_IN_PROGRESS", "Another message is still being answered.");
-        return refuse(response, { ...busy, retryable: true, runId: unfinished.id });
-      }
+      if (unfinished !== undefined) return refuse(response, { ...IN_PROGRESS, runId: unfinished.id });
       const question = conversation.messages.findLast(({ role }) => role === "user");
       const reply = conversation.messages.at(-1);
       const target = kind === "replaces" ? question : reply?.role === "assistant" ? reply : undefined;
@@ -267,7 +268,7 @@ class TestService {
     } else {
       run.read(response, { after: null, isPost: true });
     }
-    run.start();
+    run.conversation.proceed();
   }
 }
 
@@ -275,14 +276,14 @@ class TestService {
 class Conversation {
   /** @type {StoredMessage[]} */
   messages = [];
-  /** The newest run. @type {Run|null} */
-  run = null;
   #path;
   /** @type {Run[]} */
   #runs = [];
   #count = 0;
   /** By the keys of their attempts. @type {Map<string, Run>} */
   tries = new Map();
+  /** The keys of the messages that were withdrawn. @type {Set<string|undefined>} */
+  withdrawn = new Set();
 
   /** @param {string} path @param {() => void} changed */
   constructor(path, changed) {
@@ -300,7 +301,26 @@ class Conversation {
     return this.#runs.find((run) => run.id === runId);
   }
 
-  /** The run that has answered a message, or answers it. @param {StoredMessage} userMessage */
+  /** Lets the first run write, and tells the readers of those that wait for it. */
+  proceed() {
+    const [first, ...queued] = this.#runs.filter((run) => !run.isOver);
+    for (const [index, run] of queued.entries()) run.moveTo(index + 1);
+    first?.moveTo(0);
+  }
+
+  abandon() {
+    for (const run of this.#runs) run.abandon();
+  }
+
+  /** Deletes a message that was to be answered, unless it has a part of a reply. @param {StoredMessage} userMessage */
+  withdraw(userMessage) {
+    if (this.messages.some(({ metadata }) => metadata?.replyTo === userMessage.id)) return;
+    if (userMessage.metadata?.clientMessageId) this.withdrawn.add(userMessage.metadata.clientMessageId);
+    this.messages = this.messages.filter((message) => message !== userMessage);
+    this.changed();
+  }
+
+  /** The run that has answered a message, or is to answer it. @param {StoredMessage} userMessage */
   runOf(userMessage) {
     return this.#runs.findLast((run) => run.userMessage === userMessage && !run.hasFailed);
   }
@@ -316,18 +336,19 @@ class Conversation {
     return this.#add("user", content, metadata);
   }
 
-  /** @param {StoredMessage} userMessage @param {string} content @param {string} stopReason */
-  storeReply(userMessage, content, stopReason) {
+  /** @param {Run} run @param {string} content @param {string} stopReason */
+  storeReply({ id, userMessage }, content, stopReason) {
     // The reply of a new run replaces what an earlier one left.
     this.messages = this.messages.filter(({ metadata }) => metadata?.replyTo !== userMessage.id);
-    return this.#add("assistant", content, { model: MODEL, stopReason, replyTo: userMessage.id });
+    return this.#add("assistant", content, { model: MODEL, stopReason, replyTo: userMessage.id }, replyIdOf(id));
   }
 
   /** @param {StoredMessage} userMessage @param {api.Step[]} script @param {Try|null} [another] */
   begin(userMessage, script, another = null) {
-    this.run = new Run(this, this.#newId("run"), userMessage, script, another);
-    this.#runs.push(this.run);
-    return this.run;
+    const position = this.#runs.filter((run) => !run.isOver).length;
+    const run = new Run(this, this.#newId("run"), userMessage, script, another, position);
+    this.#runs.push(run);
+    return run;
   }
 
   /**
@@ -351,13 +372,13 @@ class Conversation {
     return run;
   }
 
-  /** @param {StoredMessage} userMessage @param {string} content @param {string} stopReason @param {Try} another */
-  storeVersion(userMessage, content, stopReason, { replaced, versions, continued }) {
+  /** @param {Run} run @param {string} content @param {string} stopReason @param {Try} another */
+  storeVersion({ id, userMessage }, content, stopReason, { replaced, versions, continued }) {
     const gone = new Set([...replaced, continued]);
     this.messages = this.messages.filter((message) => !gone.has(message));
     if (!this.messages.includes(userMessage)) this.messages.push(userMessage);
     const metadata = { model: MODEL, stopReason, replyTo: userMessage.id, ...(versions && { versions }) };
-    return this.#add("assistant", content, metadata, continued?.id);
+    return this.#add("assistant", content, metadata, continued?.id ?? replyIdOf(id));
   }
 
   /**
@@ -369,6 +390,7 @@ class Conversation {
   #add(role, content, metadata, id) {
     const message = this.#message(role, content, metadata, id);
     this.messages.push(message);
+    this.messages.sort((one, other) => (one.id < other.id ? -1 : 1)); // a reply precedes what waited for it
     this.changed();
     return message;
   }
@@ -399,6 +421,8 @@ class Conversation {
 class Run {
   isOver = false;
   hasFailed = false;
+  /** How many others it waits for. */
+  #position;
   /** The events with an id, each at the index that its id names. @type {Array<Record<string, unknown>>} */
   #log = [];
   /** @type {Set<ServerResponse>} */
@@ -415,13 +439,15 @@ class Run {
    * @param {StoredMessage} userMessage
    * @param {api.Step[]} script
    * @param {Try|null} another what is tried again
+   * @param {number} position
    */
-  constructor(conversation, id, userMessage, script, another) {
+  constructor(conversation, id, userMessage, script, another, position) {
     this.conversation = conversation;
     this.id = id;
     this.userMessage = userMessage;
     this.script = script;
     this.another = another;
+    this.#position = position;
     this.#append({ type: "run", runId: id });
     if (another?.continued) this.script = [another.continued.content, ...script];
   }
@@ -446,7 +472,10 @@ class Run {
       response.write(
         block({ type: "start", status: "initialized", runId: this.id }, `${this.id}:${after ?? 0}`, "retry: 1000\n"),
       );
-    for (let entry = (after ?? -1) + 1; entry < this.#log.length; entry += 1) response.write(this.#entry(entry));
+    const isWaiting = this.#position > 0;
+    if (isWaiting && !this.isOver) response.write(this.#standing());
+    const first = isPost && !isWaiting ? 0 : (after ?? 0) + 1; // `start` of another reader has the run's id
+    for (let entry = first; entry < this.#log.length; entry += 1) response.write(this.#entry(entry));
     if (this.isOver) return void response.end();
     this.#readers.add(response);
     this.#isRead.resolve();
@@ -457,22 +486,39 @@ class Run {
     });
   }
 
-  /** Begins to write the reply, once. */
-  start() {
-    if (this.#isStarted) return;
+  /** Waits for so many others, or begins to write the reply, once. @param {number} position */
+  moveTo(position) {
+    const hasMoved = position !== this.#position;
+    this.#position = position;
+    if (hasMoved) for (const response of this.#readers) response.write(this.#standing());
+    if (position > 0 || this.#isStarted) return;
     this.#isStarted = true;
     void this.#write();
   }
 
+  /** Stops it, or withdraws it if it waits. */
   stop() {
-    this.#isStopped = true;
-    this.#stopped.resolve();
+    if (this.isOver) return "finished";
+    if (this.#position === 0) {
+      this.#endWaits();
+      return "stopping";
+    }
+    this.hasFailed = true;
+    this.conversation.withdraw(this.userMessage);
+    const { status, ...error } = WITHDRAWN;
+    this.#end({ type: "error", ...error });
+    return "withdrawn";
   }
 
   /** Ends it without an event, as the server closes. */
   abandon() {
     this.isOver = true;
-    this.stop();
+    this.#endWaits();
+  }
+
+  #endWaits() {
+    this.#isStopped = true;
+    this.#stopped.resolve();
   }
 
   async #write() {
@@ -519,8 +565,7 @@ class Run {
         this.#append({ type: "reset", offset: step.offset });
         break;
       case "queued":
-        for (const response of this.#readers)
-          response.write(block({ type: "queued", runId: this.id, position: step.position }, `${this.id}:0`));
+        for (const response of this.#readers) response.write(this.#queued(step.position));
         break;
       case "contextual":
       case "guardrail_warning":
@@ -545,8 +590,8 @@ class Run {
     const { conversation, userMessage, another } = this;
     const aiMessage =
       another === null
-        ? conversation.storeReply(userMessage, this.#text, stopReason)
-        : conversation.storeVersion(userMessage, this.#text, stopReason, another);
+        ? conversation.storeReply(this, this.#text, stopReason)
+        : conversation.storeVersion(this, this.#text, stopReason, another);
     const replaced = another?.replaced.map(({ id }) => id) ?? [];
     this.#end({
       type: "complete",
@@ -568,7 +613,7 @@ class Run {
     this.hasFailed = true;
     const isUnchanged = this.#text === "" || this.another !== null;
     const partialMessage =
-      isUnchanged ? undefined : this.conversation.storeReply(this.userMessage, this.#text, "interrupted");
+      isUnchanged ? undefined : this.conversation.storeReply(this, this.#text, "interrupted");
     this.#end({ type: "error", message, code, retryable, partialMessage });
   }
 
@@ -578,12 +623,23 @@ class Run {
     this.#append(event);
     for (const response of this.#readers) response.end();
     this.#readers.clear();
+    this.conversation.proceed();
   }
 
   /** @param {Record<string, unknown>} event */
   #append(event) {
     this.#log.push(event);
     for (const response of this.#readers) response.write(this.#entry(this.lastEntry));
+  }
+
+  /** What tells a reader whether it waits. */
+  #standing() {
+    return this.#position > 0 ? this.#queued(this.#position) : this.#entry(0);
+  }
+
+  /** @param {number} position */
+  #queued(position) {
+    return block({ type: "queued", runId: this.id, position }, `${this.id}:0`);
   }
 
   /** @param {number} entry */
@@ -595,9 +651,13 @@ class Run {
 /** @param {Run|undefined} run @param {ServerResponse} response */
 function stop(run, response) {
   if (run === undefined) return refuse(response, refused(404, "RUN_NOT_FOUND", "There is no such run."));
-  if (run.isOver) return send(response, 200, { status: "finished" });
-  send(response, 202, { status: "stopping" });
-  run.stop();
+  const status = run.stop();
+  send(response, status === "stopping" ? 202 : 200, { runId: run.id, status });
+}
+
+/** A reply has the place that its run has taken. @param {string} runId */
+function replyIdOf(runId) {
+  return `${runId.replace("run", "msg")}_assistant`;
 }
 
 /** @param {number} status @param {string} code @param {string} message */

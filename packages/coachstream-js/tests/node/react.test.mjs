@@ -1,6 +1,7 @@
 // `useCoachStream`, mounted by React, over HTTP.
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
+import { stop } from "coachstream";
 import { fail, cut, gate } from "coachstream/testing";
 import { mount, window } from "./page.mjs";
 import { methods, newServer, optionsOf } from "./server.mjs";
@@ -27,6 +28,28 @@ const sayElsewhere = (server, body) =>
     headers: { authorization: "Bearer token" },
     body: JSON.stringify(body),
   });
+
+/** A service that rejects a message while a reply is written, as with `COACHSTREAM_TURN_POLICY=reject`. */
+const rejecting = (url, request) => {
+  if (request.method !== "POST") return fetch(url, request);
+  return fetch(url, { ...request, body: JSON.stringify({ policy: "reject", ...JSON.parse(request.body) }) });
+};
+
+/** A page whose message waits for another device's reply, which `held` holds. */
+async function behindPhone(more, own) {
+  const server = await newServer();
+  let isQueued = () => {};
+  const queued = new Promise((resolve) => (isQueued = resolve));
+  const onEvent = ({ type }) => type === "queued" && isQueued();
+  const page = await idle(server, { onEvent, ...more?.(server) });
+  const held = gate();
+  server.reply("First", held, ".");
+  if (own) server.reply(own, "You said: From my laptop");
+  const phone = await sayElsewhere(server, { userResponse: "From my phone" });
+  page.hook.send("From my laptop");
+  await page.until(({ status }) => status === "waiting");
+  return { server, page, held, phone, queued };
+}
 
 /** What a page leaves that is closed while it sends this. */
 function leaveDraft(server, text, clientMessageId, typed = "") {
@@ -287,7 +310,7 @@ test("a stop before the message has its run counts as soon as there is one", asy
 
 const stopBehindAnotherReply = (isWaiting) => async () => {
   const server = await newServer();
-  const page = await idle(server);
+  const page = await idle(server, { fetch: rejecting });
   const held = gate();
   server.reply("First", held, ".");
   const phone = await sayElsewhere(server, { userResponse: "From my phone" });
@@ -304,8 +327,101 @@ const stopBehindAnotherReply = (isWaiting) => async () => {
   await page.until(isReady);
   page.close();
 };
-test("a message that is stopped while it waits has no reply until it is retried", stopBehindAnotherReply(true));
+test("a rejected message that is stopped while it waits has no reply until it is retried", stopBehindAnotherReply(true));
 test("so has one that is stopped before it is known that it must wait", stopBehindAnotherReply(false));
+
+test("a queued message that is stopped returns to the draft, and is another one when it is sent again", async () => {
+  const { server, page, held, phone } = await behindPhone();
+  page.hook.setDraft("And tomorrow?");
+  await page.hook.stop();
+  const stopped = await page.until(isReady);
+  const draft = "From my laptop\n\nAnd tomorrow?";
+  assert.deepEqual([stopped.error, stopped.draft, ...shown(stopped)], [null, draft]);
+  assert.deepEqual([draftsKept(), page.hook.retry()], [1, false]);
+  assert.deepEqual(server.messages().map(({ content }) => content), ["From my phone"]);
+  const reloaded = await idle(server);
+  assert.equal(reloaded.hook.draft, draft);
+  reloaded.close();
+  page.hook.setDraft("From my laptop");
+  held.open();
+  await phone.text();
+  page.hook.send();
+  assert.deepEqual(shown(await page.until(isDone("You said: From my laptop"))).length, 2);
+  page.close();
+});
+
+test("a queued message that is withdrawn elsewhere is an error, and can be sent again", async () => {
+  const events = [];
+  const { server, page, held } = await behindPhone(() => ({ onEvent: (event) => events.push(event) }));
+  await stop({ ...optionsOf(server), runId: events.find(({ runId }) => runId).runId });
+  const withdrawn = await page.until(hasFailed);
+  assert.deepEqual([withdrawn.error.code, withdrawn.draft, ...shown(withdrawn)], ["MESSAGE_WITHDRAWN", "From my laptop"]);
+  held.open();
+  assert.equal(page.hook.retry(), true);
+  await page.until(isDone("You said: From my laptop"));
+  page.close();
+});
+
+test("a message that was withdrawn before its page knew it is another one when it is sent again", async () => {
+  const { server, page } = await behindPhone();
+  const [{ clientMessageId }] = server.requests.filter(({ body }) => body?.clientMessageId).map(({ body }) => body);
+  await page.hook.stop();
+  await page.until(isReady);
+  page.close();
+  leaveDraft(server, "From my laptop", clientMessageId);
+  const reloaded = opened(server, { resume: false });
+  await reloaded.until(({ draft }) => draft !== "");
+  assert.equal(reloaded.hook.send(), true);
+  assert.equal((await reloaded.until(hasFailed)).error.code, "MESSAGE_WITHDRAWN");
+  assert.deepEqual([reloaded.hook.draft, reloaded.hook.messages], ["From my laptop", []]);
+  assert.equal(reloaded.hook.retry(), true);
+  await reloaded.until(({ status }) => status === "waiting");
+  reloaded.close();
+});
+
+test("a stored message that is retried, queued and stopped leaves the list", async () => {
+  const server = await newServer();
+  server.reply(fail());
+  const asked = await sayElsewhere(server, { userResponse: "From my laptop", clientMessageId: "m-1" });
+  await asked.text();
+  const page = await idle(server, { history: server.messages() });
+  assert.deepEqual(shown(page.hook), ["sent: From my laptop"]);
+  server.reply(gate());
+  await sayElsewhere(server, { userResponse: "From my phone" });
+  assert.equal(page.hook.retry(), true);
+  await server.until(() => server.readers() === 2);
+  await page.hook.stop();
+  const stopped = await page.until(({ draft }) => draft !== "");
+  assert.deepEqual([stopped.status, stopped.draft, ...shown(stopped)], ["ready", "From my laptop"]);
+  page.close();
+});
+
+test("a queued message that is stopped keeps what there was of a reply", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await idle(server);
+  page.hook.send("From my laptop");
+  await page.until(hasFailed);
+  const held = gate();
+  server.reply(held);
+  await sayElsewhere(server, { userResponse: "From my phone" });
+  const broken = ["sent: From my laptop", "interrupted: Well "];
+  const reloaded = opened(server, { history: server.messages().slice(0, 2), resume: false });
+  await reloaded.until(isReady);
+  for (const each of [page, reloaded]) {
+    assert.deepEqual(shown(each.hook), broken);
+    assert.equal(each.hook.retry(), true);
+    await each.until((hook) => shown(hook).length === 1);
+    await server.until(() => server.readers() === 2);
+    await each.hook.stop();
+    const stopped = await each.until(isReady);
+    assert.deepEqual([stopped.error, stopped.draft, ...shown(stopped)], [null, "", ...broken]);
+  }
+  held.open();
+  assert.equal(page.hook.retry(), true);
+  await page.until(isDone("You said: From my laptop"));
+  page.close();
+});
 
 test("a stop that fails is an error, and the reply goes on", async () => {
   const server = await newServer();
@@ -531,6 +647,26 @@ test("a retry keeps what there is of an earlier reply", async () => {
   page.close();
 });
 
+test("the beginning of a reply is shown until a retry has another one", async () => {
+  const server = await newServer();
+  server.reply("Well ", fail());
+  const page = await idle(server, { reconnect: { ...optionsOf(server).reconnect, giveUpAfterMs: 20 } });
+  page.hook.send("How was my week?");
+  await page.until(hasFailed);
+  server.refuse({ status: 400, code: "REFUSED" });
+  page.hook.retry();
+  const refused = await page.until(({ error }) => error?.code === "REFUSED");
+  assert.deepEqual(shown(refused), ["sent: How was my week?", "interrupted: Well "]);
+  const held = gate();
+  server.reply("Better ", held, cut());
+  page.hook.retry();
+  await page.until(hasText("Better "));
+  server.isOffline = true;
+  held.open();
+  assert.deepEqual(shown(await page.until(hasFailed)), ["sent: How was my week?", "interrupted: Better "]);
+  page.close();
+});
+
 test("a partial reply that is loaded is shown once, and can be retried", async () => {
   const server = await newServer();
   server.reply("Well ", fail());
@@ -594,22 +730,121 @@ test("after a reply that broke off, another message can be sent", async () => {
   page.close();
 });
 
-test("a message that meets another one's reply waits for it, and is then answered", async () => {
-  const server = await newServer();
-  const page = await idle(server);
-  const held = gate();
-  server.reply("First", held, ".");
-  const phone = await sayElsewhere(server, { userResponse: "From my phone" });
-  page.hook.send("From my laptop");
-  await page.until(({ status }) => status === "waiting");
+const both = ["sent: From my phone", "complete: First.", "sent: From my laptop", "complete: You said: From my laptop"];
+const withHistory = ({ conversationUrl }) => ({
+  history: async () => {
+    const response = await fetch(conversationUrl, { headers: { authorization: "Bearer token" } });
+    return (await response.json()).conversation.messages;
+  },
+});
+const shows = (messages) => (hook) => isReady(hook) && shown(hook).join() === messages.join();
+
+test("a queued message is answered after another one, whose exchange is shown before its own reply", async () => {
+  const own = gate();
+  const { page, held } = await behindPhone(withHistory, own);
+  assert.deepEqual([draftsKept(), ...shown(page.hook)], [0, "sent: From my laptop"]);
+  held.open();
+  const answered = await page.until(({ messages }) => messages.length === 3);
+  assert.deepEqual([answered.status, ...shown(answered)], ["waiting", ...both.slice(0, 3)]);
+  own.open();
+  await page.until(shows(both));
+  page.close();
+});
+
+test("so it is if the message was stopped and sent again", async () => {
+  const own = gate();
+  const { server, page, held, queued } = await behindPhone(withHistory);
+  await queued;
+  await page.hook.stop();
+  await page.until(({ draft }) => draft !== "");
+  server.reply(own, "You said: From my laptop");
+  page.hook.send();
+  await page.until(({ messages }) => messages.length === 2); // a history that was loaded too early
+  held.open();
+  const answered = await page.until(({ messages }) => messages.length === 3);
+  assert.deepEqual(shown(answered), both.slice(0, 3));
+  own.open();
+  await page.until(shows(both));
+  page.close();
+});
+
+test("a history that cannot be loaded then does not end the reply, and is loaded again after it", async () => {
+  let loads = 0;
+  const { server, page, held } = await behindPhone((server) => ({
+    history: async () => {
+      loads += 1;
+      if (loads > 1) throw new Error("no history");
+      return server.messages();
+    },
+  }));
+  held.open();
+  const failed = await page.until(hasFailed);
+  assert.deepEqual([failed.error.message, ...shown(failed)], ["no history", ...both.slice(2)]);
+  await page.render({ ...optionsOf(server), history: async () => server.messages() });
+  assert.equal(page.hook.retry(), true);
+  await page.until(shows(both));
+  page.close();
+});
+
+/** The same, and the page's connection is lost for good meanwhile. */
+async function offlineBehindPhone() {
+  const network = new AbortController();
+  const waiting = await behindPhone((server) => ({
+    ...withHistory(server),
+    reconnect: { ...optionsOf(server).reconnect, giveUpAfterMs: 0 },
+    fetch: (url, request) => {
+      const signal = network.signal.aborted ? request.signal : AbortSignal.any([request.signal, network.signal]);
+      return fetch(url, { ...request, signal });
+    },
+  }));
+  await waiting.queued;
+  network.abort(new TypeError("no network"));
+  await waiting.page.until(hasFailed);
+  await waiting.server.until(() => waiting.server.readers() === 1);
+  return waiting;
+}
+
+test("both are shown if the connection was lost for good while the message waited", async () => {
+  const { server, page, held } = await offlineBehindPhone();
+  assert.equal(page.hook.retry(), true);
+  await server.until(() => server.readers() === 2);
+  held.open();
+  await page.until(shows(both));
+  page.close();
+});
+
+test("so they are if the message was answered meanwhile", async () => {
+  const { server, page, held } = await offlineBehindPhone();
+  held.open();
+  await server.until(() => server.messages().length === 4);
+  assert.equal(page.hook.retry(), true);
+  await page.until(shows(both));
+  page.close();
+});
+
+test("a page that is reloaded while its message waits shows both replies while they are written", async () => {
+  const own = gate();
+  const { server, page, held } = await behindPhone(() => ({}), own);
+  page.close();
+  const reloaded = opened(server, withHistory(server));
+  await reloaded.until(hasText("First"));
+  held.open();
+  await reloaded.until((hook) => hook.status === "waiting" && hook.messages.length === 3);
+  own.open();
+  await reloaded.until(shows(both));
+  reloaded.close();
+});
+
+test("a rejected message waits for another one's reply, and is then answered", async () => {
+  const { server, page, held, phone } = await behindPhone(() => ({ fetch: rejecting }));
   assert.equal(draftsKept(), 0);
   await server.until((requests) => requests.length === 4); // it reads the other reply
   held.open();
   await phone.text();
   assert.deepEqual(shown(await page.until(isReady)), [
     "sent: From my phone",
-    "sent: From my laptop",
     "complete: First.",
+    "sent: From my laptop",
     "complete: You said: From my laptop",
   ]);
   page.close();

@@ -26,6 +26,7 @@ export async function seen(reply, said = []) {
     for await (const event of reply) {
       if (event.type === "connection") said.push(event.state);
       else if (event.type === "run") said.push("run");
+      else if (event.type === "queued") said.push(`queued: ${event.position}`);
       else if (event.type === "complete") said.push(`${event.stopReason}: ${event.text}`);
       else said.push(event.text ?? event.content ?? event.message);
     }

@@ -5,6 +5,7 @@ import { join, resume, start, stop } from "coachstream";
 import { contextual, cut, fail, gate, guardrailWarning, pause, reconnect, reset } from "coachstream/testing";
 import { methods, newServer, optionsOf, seen } from "./server.mjs";
 
+const contents = (server) => server.messages().map(({ content }) => content);
 const ask = (server, message = "How was my week?", more = {}) => start({ ...optionsOf(server), message, ...more });
 
 test("a reply without a script repeats the message, and both are stored", async () => {
@@ -122,21 +123,131 @@ test("a reply that failed is begun again, and replaces its beginning", async () 
   );
 });
 
-test("another message has to wait for the reply, and is stored", async () => {
+test("another message is queued behind the reply, and answered after it", async () => {
   const server = await newServer();
   const held = gate();
   server.reply(held, "First.");
   const first = seen(ask(server, "One"));
   await server.until((requests) => requests.length === 1);
-  const other = { clientMessageId: "m2" };
+  const second = seen(ask(server, "Two", { clientMessageId: "m2" }));
+  await server.until(() => server.readers() === 2);
+  const third = seen(ask(server, "Three"));
+  await server.until(() => server.readers() === 3);
+  const again = seen(ask(server, "Two", { clientMessageId: "m2" }));
+  await server.until(() => server.readers() === 4);
+  assert.deepEqual(contents(server), ["One", "Two", "Three"]);
+  held.open();
+  await first;
+  const answered = ["connected", "run", "queued: 1", "run", "You said: Two", "end_turn: You said: Two"];
+  assert.deepEqual([await second, await again], [answered, answered]);
+  assert.deepEqual((await third).slice(0, 5), ["connected", "run", "queued: 2", "queued: 1", "run"]);
+  assert.deepEqual(contents(server), ["One", "First.", "Two", "You said: Two", "Three", "You said: Three"]);
+  assert.deepEqual(server.messages().map(({ id }) => id), server.messages().map(({ id }) => id).toSorted());
+});
+
+test("a reader of a queued run gets what the service sends, in its order", async () => {
+  const server = await newServer();
+  const [held, own] = [gate(), gate()];
+  server.reply(held, "First.");
+  server.reply("Well ", own, "done");
+  const request = (path, more) =>
+    fetch(`${server.conversationUrl}/stream${path}`, { headers: { authorization: "Bearer token" }, ...more });
+  const types = async (response) => Array.from((await (await response).text()).matchAll(/"type":"(\w+)"/g), ([, type]) => type);
+  const first = seen(ask(server, "One"));
+  await server.until((requests) => requests.length === 1);
+  const headers = { authorization: "Bearer token", accept: "application/json" };
+  const { runId } = await (await request("", { method: "POST", headers, body: '{"userResponse":"Two"}' })).json();
+  const path = `/${runId}?after=${runId}:0`;
+  const waiting = [types(request(`/${runId}`)), types(request(path))];
+  await server.until(() => server.readers() === 3);
+  held.open();
+  await first;
+  const late = [types(request(path)), types(request(`/${runId}`)), types(request(""))];
+  await server.until(() => server.readers() === 5);
+  assert.deepEqual(await (await request(`/${runId}`, { method: "DELETE" })).json(), { runId, status: "stopping" });
+  for (const seenFirst of waiting) assert.deepEqual(await seenFirst, ["start", "queued", "run", "chunk", "complete"]);
+  for (const seenLate of late) assert.deepEqual(await seenLate, ["start", "chunk", "complete"]);
+});
+
+test("a queued message can be withdrawn, and is gone for good", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply(held, "First.");
+  const first = seen(ask(server, "One"));
+  await server.until((requests) => requests.length === 1);
+  const two = { clientMessageId: "m2" };
+  const waiting = ask(server, "Two", two);
+  const second = seen(waiting);
+  await server.until(() => server.readers() === 2);
+  const third = seen(ask(server, "Three"));
+  await server.until(() => server.readers() === 3);
+  assert.equal(await waiting.stop(), "withdrawn");
+  assert.deepEqual(await second, ["connected", "run", "queued: 1", "MESSAGE_WITHDRAWN"]);
+  const { runId, lastEventId } = waiting;
+  assert.equal(await stop({ ...optionsOf(server), runId }), "finished");
+  const late = resume({ ...optionsOf(server), runId, after: `${runId}:0` });
+  assert.deepEqual([await seen(late), late.lastEventId], [["connected", "MESSAGE_WITHDRAWN"], lastEventId]);
+  assert.deepEqual(await seen(ask(server, "Two", two)), ["MESSAGE_WITHDRAWN"]);
+  assert.deepEqual(contents(server), ["One", "Three"]);
+  held.open();
+  await first;
+  assert.deepEqual((await third).slice(2), ["queued: 2", "queued: 1", "run", "You said: Three", "end_turn: You said: Three"]);
+});
+
+test("a queued message that has a part of a reply keeps it when it is withdrawn", async () => {
+  const server = await newServer();
+  const one = { clientMessageId: "m1" };
+  server.reply("Well ", fail());
+  await seen(ask(server, "One", one));
+  const held = gate();
+  server.reply(held);
+  const other = seen(ask(server, "Two"));
+  await server.until((requests) => requests.length === 2);
+  const waiting = ask(server, "One", one);
+  const again = seen(waiting);
+  await server.until(() => server.readers() === 2);
+  assert.equal(await waiting.stop(), "withdrawn");
+  assert.equal((await again).at(-1), "MESSAGE_WITHDRAWN");
+  held.open();
+  await other;
+  assert.deepEqual(contents(server).slice(0, 3), ["One", "Well ", "Two"]);
+  assert.equal((await seen(ask(server, "One", one))).at(-1), "end_turn: You said: One");
+});
+
+test("another message can be rejected instead, and is stored", async () => {
+  const server = await newServer();
+  const held = gate();
+  server.reply(held, "First.");
+  const first = seen(ask(server, "One"));
+  await server.until((requests) => requests.length === 1);
+  const other = { clientMessageId: "m2", policy: "reject" };
   assert.deepEqual(await seen(ask(server, "Two", other)), ["TURN_IN_PROGRESS"]);
-  assert.deepEqual(
-    server.messages().map(({ content }) => content),
-    ["One", "Two"],
-  );
+  assert.deepEqual(contents(server), ["One", "Two"]);
   held.open();
   await first;
   assert.equal((await seen(ask(server, "Two", other))).at(-1), "end_turn: You said: Two");
+});
+
+test("another message can stop the reply", async () => {
+  const server = await newServer();
+  server.reply("First", gate(), "never said");
+  const first = seen(ask(server, "One"));
+  await server.until(() => server.readers() === 1);
+  const second = await seen(ask(server, "Two", { policy: "interrupt" }));
+  assert.deepEqual(second.slice(2), ["queued: 1", "run", "You said: Two", "end_turn: You said: Two"]);
+  assert.equal((await first).at(-1), "stopped: First");
+});
+
+test("closing it ends a reply that waits for another one", async () => {
+  const server = await newServer();
+  server.reply(gate());
+  const reconnect = { giveUpAfterMs: 0 };
+  const readings = [seen(ask(server, "One", { reconnect }))];
+  await server.until(() => server.readers() === 1);
+  readings.push(seen(ask(server, "Two", { reconnect })));
+  await server.until(() => server.readers() === 2);
+  await server.close();
+  for (const reading of readings) assert.equal((await reading).at(-1), "CONNECTION_LOST");
 });
 
 test("a request can be refused, and the client asks for another token", async () => {
