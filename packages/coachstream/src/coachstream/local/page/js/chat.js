@@ -323,6 +323,9 @@ export class Chat extends EventTarget {
       }
       this.#tabs.tell({ coachId, conversationId });
     } catch (error) {
+      // The conversation may have gone on elsewhere, or the version be chosen nevertheless.
+      thread.versions = null;
+      void this.#refresh(thread);
       this.#notice(error);
     }
     this.#changed(thread);
