@@ -143,7 +143,9 @@ async def test_the_last_question_is_edited_and_sent_again(
             await tab.page.locator(".edit-form").get_by_role("button", name="Send").click()
         else:
             await box.press("Enter")
+        assert await tab.evaluate("() => document.activeElement.id") == "message"
         await show(tab, "<b>Another</b> question", "Another reply")
+        assert await tab.evaluate("() => document.activeElement.id") == "message"
         assert said(ready, conversation) == ["<b>Another</b> question", "Another reply"]
         await tab.button("2 versions").click()
         await tab.button("Previous version").click()
