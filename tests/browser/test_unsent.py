@@ -105,7 +105,7 @@ async def test_half_an_emoji_is_sent_as_the_replacement_character(tab: Tab, serv
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     await tab.evaluate(WRITE_HALF_AN_EMOJI)
-    await tab.button("Send").click()
+    await tab.send_button.click()
     await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
     question, _ = stored_messages(server.ready, conversation)
     assert question["content"] == "I ran 5 km today \ufffd"
