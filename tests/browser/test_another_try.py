@@ -280,8 +280,8 @@ async def test_a_version_that_cannot_be_chosen_any_more_leaves_the_page_with_wha
     tab.problems = forgive_failed_requests(tab.problems)
 
 
-async def test_a_version_whose_reply_was_interrupted_is_shown_but_not_offered(tab: Tab, silent: Silent) -> None:
-    """The service refuses to choose it."""
+async def test_a_version_whose_reply_was_interrupted_is_not_offered(tab: Tab, silent: Silent) -> None:
+    """The service refuses to choose it; it can be looked at."""
     ready = silent.server.ready
     conversation = create_conversation(ready)
     await tab.open(ready.coach_id, conversation)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import httpx
 
 from support.chat_page import Tab
@@ -11,9 +9,6 @@ from support.held_request import hold
 from support.long_conversation import long_conversation, serve_conversation
 from support.patience import PATIENCE_S
 from support.serving import Serving, create_conversation
-
-if TYPE_CHECKING:
-    from playwright.async_api import Route
 
 IN_VIEW = """(text) => {
   const { top, bottom } = document.getElementById("scroller").getBoundingClientRect();

@@ -25,7 +25,8 @@ SHOWS = """(text) =>
 #: Whether the service is known to have everything that was sent.
 NOTHING_IS_UNSENT = "() => !Object.keys(localStorage).some((name) => name.includes('unsent.'))"
 #: Whether the draft of a conversation has this text.
-HAS_DRAFT = "(text) => Object.values(localStorage).some((draft) => draft.includes(text))"
+HAS_DRAFT = """(text) => Object.entries(localStorage)
+  .some(([name, draft]) => name.startsWith("coachstream.draft.") && draft.includes(text))"""
 
 
 @pytest.fixture(scope="module")
@@ -228,8 +229,8 @@ async def test_a_page_of_messages_from_before_hides_nothing_that_waits(tab: Tab,
     await other.page.close()
 
 
-async def is_streaming(tab: Tab, silent: Silent) -> tuple[str, Iterator[None]]:
-    """A conversation on view whose first reply is being written, and the rest of that reply."""
+async def begin_reply(tab: Tab, silent: Silent) -> tuple[str, Iterator[object]]:
+    """Open a conversation and let its first reply begin; return its id, and what lets the reply go on."""
     conversation = create_conversation(silent.server.ready)
     await tab.open(silent.server.ready.coach_id, conversation)
     speaking = silent.model.reply_in_steps("Reply ", "number ", "one")
@@ -251,7 +252,7 @@ async def is_in_the_box(tab: Tab, text: str) -> None:
 
 async def test_a_message_behind_one_on_its_way_can_be_withdrawn(tab: Tab, silent: Silent) -> None:
     """The service never had it, so it is gone at once, and the messages after it are answered."""
-    conversation, speaking = await is_streaming(tab, silent)
+    conversation, speaking = await begin_reply(tab, silent)
     request = await hold(tab, "POST", "/stream", is_old=False)
     await tab.write("Message two")
     await request.is_made.wait()
@@ -268,7 +269,7 @@ async def test_a_message_behind_one_on_its_way_can_be_withdrawn(tab: Tab, silent
 
 async def test_a_message_that_is_withdrawn_on_its_way_comes_back(tab: Tab, silent: Silent) -> None:
     """It is withdrawn as soon as it has arrived, whatever the page hears meanwhile of the reply before it."""
-    conversation, speaking = await is_streaming(tab, silent)
+    conversation, speaking = await begin_reply(tab, silent)
     request = await hold(tab, "POST", "/stream", is_old=False)
     withdrawal = await hold(tab, "DELETE", "", is_old=False)
     await tab.write("Message two")
@@ -296,7 +297,7 @@ async def test_a_withdrawn_message_comes_back_to_its_own_conversation(
 ) -> None:
     """Its reader has gone to another one meanwhile, whose message box stays as it is."""
     ready = silent.server.ready
-    conversation, speaking = await is_streaming(tab, silent)
+    conversation, speaking = await begin_reply(tab, silent)
     if has_arrived:
         await tab.write("Message two")
         await tab.until(NOTHING_IS_UNSENT)

@@ -130,6 +130,26 @@ async def test_a_refused_message_is_put_above_what_was_written_since(tab: Tab, s
     tab.problems = forgive_failed_requests(tab.problems)
 
 
+async def test_a_refused_message_that_is_not_sent_again_returns_to_the_message_box(
+    tab: Tab, server: Serving
+) -> None:
+    """Its writer has sent another one instead; the page shows it until that has its reply."""
+
+    async def refuse_for_now(route: Route) -> None:
+        await route.fulfill(status=503, json={"error": "No room.", "code": "SERVER_BUSY", "retryable": True})
+
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    await tab.page.route("**/stream", refuse_for_now, times=1)
+    await tab.write("The first")
+    assert await tab.problem() == "No room."
+    await tab.ask("The second")
+    await tab.until("() => document.getElementById('message').value === 'The first'")
+    question, _ = stored_messages(server.ready, conversation)
+    assert question["content"] == "The second"
+    tab.problems = forgive_failed_requests(tab.problems)
+
+
 @pytest.mark.parametrize("kind", ["a conversation", "a new conversation"])
 async def test_a_message_outlives_the_session_it_was_written_in(tab: Tab, server: Serving, kind: str) -> None:
     """The token ended, and there is no other: the text is in the box, and still is after a reload."""

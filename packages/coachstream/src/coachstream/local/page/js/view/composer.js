@@ -123,7 +123,10 @@ export class Composer {
     }
     const waiting = queue.find(({ key }) => key === clientMessageId);
     if (waiting) return waiting.runId === null ? "unknown" : "arrived";
-    return messages.some((message) => message.clientMessageId === clientMessageId) ? "arrived" : "lost";
+    const message = messages.find((each) => each.clientMessageId === clientMessageId);
+    if (!message) return "lost";
+    // The page keeps one that was given up on view until it next looks at the store.
+    return message.id === "" ? "unknown" : "arrived";
   }
 
   /** Puts a text into its conversation's draft, on view or not; it does not come back a second time. @param {Returned} returned */
