@@ -130,6 +130,19 @@ async def test_a_refused_message_is_put_above_what_was_written_since(tab: Tab, s
     tab.problems = forgive_failed_requests(tab.problems)
 
 
+async def test_messages_that_never_arrived_are_in_the_box_in_the_order_of_writing(
+    tab: Tab, server: Serving
+) -> None:
+    """The second one was written while the first one waited for the network; then the page was reloaded."""
+    await tab.open(server.ready.coach_id, create_conversation(server.ready))
+    await tab.page.route("**/stream", lambda route: route.abort())
+    await tab.write("The first")
+    await tab.write("The second")
+    await tab.reload()
+    assert await tab.message_box.input_value() == "The first\n\nThe second"
+    tab.problems = forgive_failed_requests(tab.problems)
+
+
 async def test_a_refused_message_that_is_not_sent_again_returns_to_the_message_box(
     tab: Tab, server: Serving
 ) -> None:

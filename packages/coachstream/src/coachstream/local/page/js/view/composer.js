@@ -109,9 +109,9 @@ export class Composer {
     if (outcomes.every((outcome) => outcome === "unknown")) return;
     const unsent = this.#unsent;
     this.#rememberUnsent(unsent.filter((_, index) => outcomes[index] === "unknown"));
-    unsent.forEach(({ text }, index) => {
-      if (outcomes[index] === "lost") this.#giveBack(text);
-    });
+    const lost = unsent.filter((_, index) => outcomes[index] === "lost");
+    // Each is put before what is in the box.
+    for (const { text } of lost.reverse()) this.#giveBack(text);
   }
 
   /** @param {Unsent} unsent @returns {"unknown"|"arrived"|"lost"} */
