@@ -80,9 +80,9 @@ async def test_a_message_that_is_too_long_says_so_before_it_is_sent(tab: Tab, se
     """The limit counts code points, as the server does; a message of exactly that length can be sent."""
     await tab.open(server.ready.coach_id)
     await tab.message_box.fill("\N{RUNNER}" * 32_000)
-    assert await tab.button("Send").is_enabled()
+    assert await tab.send_button.is_enabled()
     await tab.message_box.press_sequentially("!")
-    assert await tab.button("Send").is_disabled()
+    assert await tab.send_button.is_disabled()
     assert "too long to send" in await tab.page.locator("#composer-count").inner_text()
     await tab.message_box.press("Enter")
     assert await tab.texts() == []

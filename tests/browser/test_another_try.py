@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
@@ -49,6 +52,13 @@ async def exchange(tab: Tab, silent: Silent) -> str:
     await tab.ask("A question")
     await tab.button("Regenerate").wait_for()
     return conversation
+
+
+async def post(ready: Ready, conversation: str, **body: str) -> None:
+    """Send a request from another device, and read its reply to the end."""
+    async with httpx.AsyncClient(headers=ready.headers, trust_env=False, timeout=PATIENCE_S) as elsewhere:
+        response = await elsewhere.post(ready.stream(conversation), json=body)
+        assert response.status_code == httpx.codes.OK, response.text
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])
@@ -133,7 +143,9 @@ async def test_the_last_question_is_edited_and_sent_again(
             await tab.page.locator(".edit-form").get_by_role("button", name="Send").click()
         else:
             await box.press("Enter")
+        assert await tab.evaluate("() => document.activeElement.id") == "message"
         await show(tab, "<b>Another</b> question", "Another reply")
+        assert await tab.evaluate("() => document.activeElement.id") == "message"
         assert said(ready, conversation) == ["<b>Another</b> question", "Another reply"]
         await tab.button("2 versions").click()
         await tab.button("Previous version").click()
@@ -221,10 +233,8 @@ async def test_a_try_that_fails_changes_nothing(tab: Tab, silent: Silent) -> Non
     ready = silent.server.ready
     conversation = await exchange(tab, silent)
     await tab.button("Edit message").click()
-    async with httpx.AsyncClient(headers=ready.headers, trust_env=False, timeout=PATIENCE_S) as elsewhere:
-        list(silent.model.reply_in_steps("Elsewhere"))
-        body = {"userResponse": "From another device", "clientMessageId": "elsewhere"}
-        await elsewhere.post(ready.stream(conversation), json=body)
+    list(silent.model.reply_in_steps("Elsewhere"))
+    await post(ready, conversation, userResponse="From another device", clientMessageId="elsewhere")
     await tab.page.get_by_label("Edit your message").fill("Too late")
     await tab.page.keyboard.press("Enter")
     await tab.page.get_by_role("alert").first.wait_for()
@@ -247,3 +257,52 @@ async def test_stopping_a_try_before_its_first_word_brings_the_old_reply_back(
     assert await tab.page.locator("#toast").is_hidden()
     list(speaking)
     assert said(ready, conversation) == ["A question", "First reply"]
+
+
+async def test_a_version_that_cannot_be_chosen_any_more_leaves_the_page_with_what_is_stored(
+    tab: Tab, silent: Silent
+) -> None:
+    """Another device has gone on meanwhile."""
+    ready = silent.server.ready
+    conversation = await exchange(tab, silent)
+    list(silent.model.reply_in_steps("Second reply"))
+    await tab.button("Regenerate").click()
+    await show(tab, "A question", "Second reply")
+    await tab.button("2 versions").click()
+    await tab.button("Previous version").click()
+    await show(tab, "A question", "First reply")
+    list(silent.model.reply_in_steps("Elsewhere"))
+    await post(ready, conversation, userResponse="From another device", clientMessageId="elsewhere")
+    await tab.button("Use this version").click()
+    await tab.page.get_by_role("alert").first.wait_for()
+    await show(tab, "A question", "Second reply", "From another device", "Elsewhere")
+    await tab.button("2 versions").wait_for()
+    tab.problems = forgive_failed_requests(tab.problems)
+
+
+async def test_a_version_whose_reply_was_interrupted_is_not_offered(tab: Tab, silent: Silent) -> None:
+    """The service refuses to choose it; it can be looked at."""
+    ready = silent.server.ready
+    conversation = create_conversation(ready)
+    await tab.open(ready.coach_id, conversation)
+    speaking = silent.model.reply_in_steps("So far ", "never said")
+    await tab.write("A question")
+    next(speaking)
+    await tab.begins_to_stream()
+    for worker in silent.server.processes():
+        if worker != silent.server.process.pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+    await tab.problem()
+    question, interrupted = stored_messages(ready, conversation)
+    assert interrupted["metadata"]["stopReason"] == "interrupted"
+    list(silent.model.reply_in_steps("A whole reply"))
+    body = {"userResponse": "Another question", "replaces": question["id"], "clientMessageId": "edited"}
+    await post(ready, conversation, **body)
+    await tab.reload()
+    await show(tab, "Another question", "A whole reply")
+    await tab.button("2 versions").click()
+    await tab.button("Previous version").click()
+    await show(tab, "A question", "So far")
+    assert await tab.button("Use this version").count() == 0
+    tab.problems = forgive_failed_requests(tab.problems)

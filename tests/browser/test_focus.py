@@ -76,7 +76,7 @@ async def test_a_conversation_that_was_deleted_elsewhere_does_not_stay_open(
     assert await tab.problem() == "This conversation does not exist any more."
     assert await tab.texts() == []
     assert await tab.message_box.input_value() == "I was about to say"
-    assert await tab.button("Send").is_disabled()
+    assert await tab.send_button.is_disabled()
     assert await tab.page.locator(f"a[data-conversation={conversation}]").count() == 0
     tab.problems = forgive_failed_requests(tab.problems)
 
@@ -85,7 +85,7 @@ async def test_an_unknown_coach_in_the_address_is_called_unknown(tab: Tab) -> No
     """The page does not invent one, and leads to one that there is."""
     await tab.open("coach_nobody")
     assert await tab.problem() == "You have no such coach."
-    assert await tab.button("Send").is_disabled()
+    assert await tab.send_button.is_disabled()
     if AXE.exists():
         assert await tab.violations() == []
     link = tab.page.locator("#thread").get_by_role("link")

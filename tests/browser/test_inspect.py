@@ -58,6 +58,17 @@ async def test_nothing_of_the_panel_is_loaded_unless_it_is_asked_for(tab: Tab, s
     assert await tab.page.locator(".inspect").count() == 0
 
 
+async def test_a_panel_that_cannot_be_loaded_leaves_the_page_as_it_is(tab: Tab, silent: Silent) -> None:
+    """It says so; the conversation goes on."""
+    ready = silent.server.ready
+    await tab.page.route("**/js/inspect/panel.js", lambda route: route.abort())
+    await open_panel(tab, ready.url, ready.coach_id, create_conversation(ready))
+    await tab.page.locator("#toast", has_text="cannot be reached").wait_for()
+    list(silent.model.reply_in_steps("Fine"))
+    assert await tab.ask("How was my week?") == "Fine"
+    tab.problems = forgive_failed_requests(tab.problems)
+
+
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("size", [(1280, 800), (320, 640)], ids=["desktop", "phone"])
 async def test_the_panel_shows_how_a_reply_arrives(

@@ -116,7 +116,7 @@ async def test_a_page_that_still_loads_shows_its_outline(tab: Tab, server: Servi
     address = f"{server.ready.url}#/c/{server.ready.coach_id}/{conversation}"
     await tab.page.goto(address, wait_until="commit")
     await tab.page.locator(".skeleton >> nth=3").wait_for()
-    assert await tab.button("Send").is_disabled()
+    assert await tab.send_button.is_disabled()
     if AXE.exists():
         assert await tab.violations() == []
     release.set()

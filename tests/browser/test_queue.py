@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 
 from support.chat_page import AXE, Tab, forgive_failed_requests, new_tab
+from support.held_request import hold
 from support.serving import Ready, Serving, Silent, create_conversation, stored_messages
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from playwright.async_api import Browser, Locator, Route
 
 OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
@@ -18,6 +21,12 @@ HEIGHT = "() => document.getElementById('message').offsetHeight"
 #: Whether the newest reply shows just this text.
 SHOWS = """(text) =>
   [...document.querySelectorAll(".message-assistant .message-text")].at(-1)?.textContent.trimEnd() === text"""
+
+#: Whether the service is known to have everything that was sent.
+NOTHING_IS_UNSENT = "() => !Object.keys(localStorage).some((name) => name.includes('unsent.'))"
+#: Whether the draft of a conversation has this text.
+HAS_DRAFT = """(text) => Object.entries(localStorage)
+  .some(([name, draft]) => name.startsWith("coachstream.draft.") && draft.includes(text))"""
 
 
 @pytest.fixture(scope="module")
@@ -218,3 +227,124 @@ async def test_a_page_of_messages_from_before_hides_nothing_that_waits(tab: Tab,
     list(speaking)
     await tab.page.locator(".message-assistant[data-phase=stored] >> nth=1").wait_for()
     await other.page.close()
+
+
+async def begin_reply(tab: Tab, silent: Silent) -> tuple[str, Iterator[object]]:
+    """Open a conversation and let its first reply begin; return its id, and what lets the reply go on."""
+    conversation = create_conversation(silent.server.ready)
+    await tab.open(silent.server.ready.coach_id, conversation)
+    speaking = silent.model.reply_in_steps("Reply ", "number ", "one")
+    await tab.write("Message one")
+    next(speaking)
+    await tab.begins_to_stream()
+    return conversation, speaking
+
+
+async def withdraw(tab: Tab, text: str) -> None:
+    """Take a message back."""
+    await waiting(tab, text).get_by_role("button", name="Withdraw").click()
+
+
+async def is_in_the_box(tab: Tab, text: str) -> None:
+    """Wait until the message box has just this text."""
+    await tab.until("(text) => document.getElementById('message').value === text", text)
+
+
+async def test_a_message_behind_one_on_its_way_can_be_withdrawn(tab: Tab, silent: Silent) -> None:
+    """The service never had it, so it is gone at once, and the messages after it are answered."""
+    conversation, speaking = await begin_reply(tab, silent)
+    request = await hold(tab, "POST", "/stream", is_old=False)
+    await tab.write("Message two")
+    await request.is_made.wait()
+    await tab.write("Message three")
+    await tab.write("Message four")
+    await withdraw(tab, "Message three")
+    await waiting(tab, "Message three").wait_for(state="detached")
+    await is_in_the_box(tab, "Message three")
+    request.released.set()
+    list(speaking)
+    await tab.page.locator(".message-assistant[data-phase=stored] >> nth=2").wait_for()
+    assert said(silent.server.ready, conversation)[::2] == ["Message one", "Message two", "Message four"]
+
+
+async def test_a_message_that_is_withdrawn_on_its_way_comes_back(tab: Tab, silent: Silent) -> None:
+    """It is withdrawn as soon as it has arrived, whatever the page hears meanwhile of the reply before it."""
+    conversation, speaking = await begin_reply(tab, silent)
+    request = await hold(tab, "POST", "/stream", is_old=False)
+    withdrawal = await hold(tab, "DELETE", "", is_old=False)
+    await tab.write("Message two")
+    await request.is_made.wait()
+    await withdraw(tab, "Message two")
+    await waiting(tab, "Message two").get_by_text("withdrawing").wait_for()
+    await tab.message_box.fill("Written since")
+    await tab.button("Dark colours").focus()
+    request.released.set()
+    await withdrawal.is_made.wait()
+    next(speaking)
+    await tab.until(NOTHING_IS_UNSENT)
+    withdrawal.released.set()
+    await waiting(tab, "Message two").wait_for(state="detached")
+    await is_in_the_box(tab, "Message two\n\nWritten since")
+    assert await tab.evaluate("() => document.activeElement.id") == "message"
+    list(speaking)
+    await tab.page.locator(".message-assistant[data-phase=stored]").wait_for()
+    assert said(silent.server.ready, conversation) == ["Message one", "Reply number one"]
+
+
+@pytest.mark.parametrize("has_arrived", [True, False], ids=["queued", "on its way"])
+async def test_a_withdrawn_message_comes_back_to_its_own_conversation(
+    tab: Tab, silent: Silent, has_arrived: bool
+) -> None:
+    """Its reader has gone to another one meanwhile, whose message box stays as it is."""
+    ready = silent.server.ready
+    conversation, speaking = await begin_reply(tab, silent)
+    if has_arrived:
+        await tab.write("Message two")
+        await tab.until(NOTHING_IS_UNSENT)
+        request = await hold(tab, "DELETE", "", is_old=False)
+        await withdraw(tab, "Message two")
+        await request.is_made.wait()
+    else:
+        request = await hold(tab, "POST", "/stream", is_old=False)
+        await tab.write("Message two")
+        await request.is_made.wait()
+        await withdraw(tab, "Message two")
+    await tab.message_box.fill("Written since")
+    await tab.evaluate("(hash) => { location.hash = hash; }", f"#/c/{ready.coach_id}")
+    await tab.page.wait_for_selector(".welcome")
+    async with tab.page.expect_response(lambda response: response.request.method == "DELETE") as response:
+        request.released.set()
+    await (await response.value).finished()
+    await tab.until(HAS_DRAFT, "Message two")
+    assert await tab.message_box.input_value() == ""
+    await tab.evaluate("(hash) => { location.hash = hash; }", f"#/c/{ready.coach_id}/{conversation}")
+    await is_in_the_box(tab, "Message two\n\nWritten since")
+    list(speaking)
+    await tab.page.locator(".message-assistant[data-phase=stored]").wait_for()
+
+
+async def test_a_refused_message_is_not_overtaken_by_those_that_wait(tab: Tab, silent: Silent) -> None:
+    """It stays on view and can be sent again; those behind it are answered after it."""
+    conversation = create_conversation(silent.server.ready)
+    await tab.open(silent.server.ready.coach_id, conversation)
+    is_made, released = asyncio.Event(), asyncio.Event()
+
+    async def refuse(route: Route) -> None:
+        is_made.set()
+        await released.wait()
+        await route.fulfill(status=503, json={"error": "No room.", "code": "SERVER_BUSY", "retryable": True})
+
+    await tab.page.route("**/stream", refuse, times=1)
+    await tab.write("Message one")
+    await is_made.wait()
+    await tab.write("Message two")
+    released.set()
+    assert await tab.problem() == "No room."
+    await tab.write("Message three")
+    await is_queued(tab, "Message two", 1)
+    await is_queued(tab, "Message three", 2)
+    list(silent.model.reply_in_steps("Reply one"))
+    await tab.button("Try again").click()
+    await tab.page.locator(".message-assistant[data-phase=stored] >> nth=2").wait_for()
+    assert said(silent.server.ready, conversation)[::2] == ["Message one", "Message two", "Message three"]
+    tab.problems = forgive_failed_requests(tab.problems)

@@ -39,7 +39,7 @@ async def test_stop_works_before_the_first_word_in_a_page_that_came_later(
     await later.page.wait_for_selector('.message-assistant[data-phase="thinking"]')
     await later.button("Stop").click()
     for page in (tab, later):
-        await page.button("Send").wait_for()
+        await page.send_button.wait_for()
         await page.page.wait_for_selector(".message-assistant[data-phase=stored][data-incomplete]")
     _, reply = stored_messages(ready, conversation)
     assert (reply["content"], reply["metadata"]["stopReason"]) == ("", "stopped")

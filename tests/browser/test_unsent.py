@@ -105,7 +105,7 @@ async def test_half_an_emoji_is_sent_as_the_replacement_character(tab: Tab, serv
     conversation = create_conversation(server.ready)
     await tab.open(server.ready.coach_id, conversation)
     await tab.evaluate(WRITE_HALF_AN_EMOJI)
-    await tab.button("Send").click()
+    await tab.send_button.click()
     await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
     question, _ = stored_messages(server.ready, conversation)
     assert question["content"] == "I ran 5 km today \ufffd"
@@ -127,6 +127,39 @@ async def test_a_refused_message_is_put_above_what_was_written_since(tab: Tab, s
     release.set()
     assert await tab.problem() == "Not like this."
     assert await tab.message_box.input_value() == "The first\n\nThe second"
+    tab.problems = forgive_failed_requests(tab.problems)
+
+
+async def test_messages_that_never_arrived_are_in_the_box_in_the_order_of_writing(
+    tab: Tab, server: Serving
+) -> None:
+    """The second one was written while the first one waited for the network; then the page was reloaded."""
+    await tab.open(server.ready.coach_id, create_conversation(server.ready))
+    await tab.page.route("**/stream", lambda route: route.abort())
+    await tab.write("The first")
+    await tab.write("The second")
+    await tab.reload()
+    assert await tab.message_box.input_value() == "The first\n\nThe second"
+    tab.problems = forgive_failed_requests(tab.problems)
+
+
+async def test_a_refused_message_that_is_not_sent_again_returns_to_the_message_box(
+    tab: Tab, server: Serving
+) -> None:
+    """Its writer has sent another one instead; the page shows it until that has its reply."""
+
+    async def refuse_for_now(route: Route) -> None:
+        await route.fulfill(status=503, json={"error": "No room.", "code": "SERVER_BUSY", "retryable": True})
+
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    await tab.page.route("**/stream", refuse_for_now, times=1)
+    await tab.write("The first")
+    assert await tab.problem() == "No room."
+    await tab.ask("The second")
+    await tab.until("() => document.getElementById('message').value === 'The first'")
+    question, _ = stored_messages(server.ready, conversation)
+    assert question["content"] == "The second"
     tab.problems = forgive_failed_requests(tab.problems)
 
 

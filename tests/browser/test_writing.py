@@ -75,7 +75,7 @@ async def test_return_on_a_touch_keyboard_starts_a_new_line(browser: Browser, se
         assert await tab.message_box.get_attribute("enterkeyhint") == "enter"
         await tab.message_box.press_sequentially("One\nTwo")
         assert await tab.message_box.input_value() == "One\nTwo"
-        await tab.button("Send").click()
+        await tab.send_button.click()
         await tab.page.wait_for_selector(".message-assistant[data-phase=stored]")
         await tab.message_box.fill("Three")
         await tab.message_box.press("Control+Enter")

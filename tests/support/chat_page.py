@@ -99,7 +99,7 @@ class Tab:
         """Type a message and press Enter; on a touch screen, the button."""
         await self.message_box.fill(text)
         if self.touch:
-            await self.button("Send").click()
+            await self.send_button.click()
         else:
             await self.message_box.press("Enter")
 
@@ -145,6 +145,11 @@ class Tab:
     def button(self, name: str) -> Locator:
         """A button by its name."""
         return self.page.get_by_role("button", name=name)
+
+    @property
+    def send_button(self) -> Locator:
+        """The button that sends the message; another one's name begins the same."""
+        return self.page.get_by_role("button", name="Send", exact=True)
 
     def conversation(self, title: str) -> Locator:
         """A conversation in the list."""

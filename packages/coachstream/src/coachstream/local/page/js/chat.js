@@ -7,7 +7,7 @@
  * - `conversations`: the list of the coach on view has changed
  * - `thread`: the conversation on view has changed
  * - `revealed`: a message is to be in view (`detail` is its `viewKey`)
- * - `returned`: a message is not in the conversation after all (`detail` is its text)
+ * - `returned`: a message is not in its conversation after all, on view or not (`detail` is a `Returned`)
  * - `notice`: something outside a conversation failed (`detail` is a `Failure`)
  *
  * Each conversation has its own thread and its own stream, so leaving one in mid-reply mixes nothing up.
@@ -23,7 +23,7 @@ import { Failure } from "./failure.js";
 import { forgetMeasured, keepMeasured } from "./measured.js";
 import { MessageQueue } from "./message-queue.js";
 import { Thread } from "./thread.js";
-import { afterEvent, beginAttempt, beginTurn, failTurn, isBusy, retryTurn, stopTurn } from "./turn.js";
+import { afterEvent, beginAttempt, beginTurn, failTurn, isBusy, mayArrive, retryTurn, stopTurn } from "./turn.js";
 import { DEFAULT_TITLE, matchesIn, messageFrom } from "./wire.js";
 
 const TITLE_CHARACTERS = 48;
@@ -34,6 +34,8 @@ const TITLE_AFTER_MS = [100, 900, 2_000, 5_000];
  * @typedef {object} Reading One attempt to read a turn's reply.
  * @property {AbortController} controller Ends it.
  * @property {Reply|null} reply Once it has been requested.
+ *
+ * @typedef {{thread: Thread, text: string, clientMessageId: string|null}} Returned
  *
  * @typedef {object} ConversationList
  * @property {"loading"|"ready"|"failed"} status
@@ -75,6 +77,7 @@ export class Chat extends EventTarget {
         this.#changesNow(thread);
         tabs.tell({ coachId: thread.coachId, conversationId: thread.conversationId });
       },
+      onWithdrawn: (thread, { text, clientMessageId }) => this.#return(thread, text, clientMessageId),
       onFailed: (error) => this.#notice(error),
     });
     /** On view. @type {Thread} */
@@ -228,11 +231,7 @@ export class Chat extends EventTarget {
 
   /** Takes back a message that waits, and its text to the message box. @param {string} key */
   async withdraw(key) {
-    const { thread } = this;
-    const text = thread.queue.find((each) => each.key === key)?.text;
-    await this.#queue.withdraw(thread, key);
-    const isGone = !thread.queue.some((each) => each.key === key) && thread.turn?.clientMessageId !== key;
-    if (isGone && this.thread === thread) this.dispatchEvent(new CustomEvent("returned", { detail: text }));
+    await this.#queue.withdraw(this.thread, key);
   }
 
   /** Sends a message again that was not taken into the queue. @param {string} key */
@@ -263,7 +262,7 @@ export class Chat extends EventTarget {
   edit(id, text) {
     if (text.trim() === "" || this.#tryAgain("replaces", ({ question }) => question.id === id, text)) return;
     this.#notice(Failure.notTheLast());
-    this.dispatchEvent(new CustomEvent("returned", { detail: text }));
+    this.#return(this.thread, text, null);
   }
 
   /**
@@ -324,6 +323,9 @@ export class Chat extends EventTarget {
       }
       this.#tabs.tell({ coachId, conversationId });
     } catch (error) {
+      // The conversation may have gone on elsewhere, or the version be chosen nevertheless.
+      thread.versions = null;
+      void this.#refresh(thread);
       this.#notice(error);
     }
     this.#changed(thread);
@@ -443,8 +445,7 @@ export class Chat extends EventTarget {
   #giveUpAttempt(thread, { attempt, isStopping, text, reply }, error) {
     thread.turn = null;
     if (!isStopping) this.#notice(Failure.from(error, { midReply: reply !== "" }));
-    const isEdit = attempt?.kind === "replaces" && this.thread === thread;
-    if (isEdit) this.dispatchEvent(new CustomEvent("returned", { detail: text }));
+    if (attempt?.kind === "replaces") this.#return(thread, text, null);
   }
 
   /** Reads the reply that another client has requested, if it is being written. @param {Thread} thread */
@@ -458,15 +459,15 @@ export class Chat extends EventTarget {
   #forgetWithdrawn(thread, turn) {
     thread.turn = null;
     // Elsewhere, the person has the text where it was withdrawn.
-    if (turn.isStopping && this.thread === thread) this.dispatchEvent(new CustomEvent("returned", { detail: turn.text }));
+    if (turn.isStopping) this.#return(thread, turn.text, turn.clientMessageId);
   }
 
   /** Begins the turn of the next message that waits, if it is its turn. @param {Thread} thread */
   #next(thread) {
     const { coachId, conversationId, turn, queue } = thread;
     if (queue.length === 0 || this.#readings.has(thread) || isBusy(turn) || this.#queue.isSending(thread)) return;
-    // Without a connection the next one would fail, too.
-    if (turn !== null && !(turn.failure?.cause instanceof ServiceError)) return;
+    // Without a connection the next one would fail, too; and what was refused for now would be overtaken.
+    if (turn !== null && (mayArrive(turn) || !(turn.failure?.cause instanceof ServiceError))) return;
     if (queue[0].isWithdrawing || queue[0].failure !== null) return;
     const runId = thread.takeQueued();
     if (runId === null || conversationId === null) void this.#ask(thread);
@@ -689,6 +690,11 @@ export class Chat extends EventTarget {
   #changed(thread) {
     if (thread === this.thread) this.#emit("thread");
     if (thread.turn?.phase !== "streaming") this.#emit("conversations");
+  }
+
+  /** @param {Thread} thread @param {string} text @param {string|null} clientMessageId */
+  #return(thread, text, clientMessageId) {
+    this.dispatchEvent(new CustomEvent("returned", { detail: { thread, text, clientMessageId } }));
   }
 
   /** @param {unknown} error */

@@ -4,6 +4,7 @@
 import { Api } from "./api.js";
 import { Chat } from "./chat.js";
 import { Failure, NotSignedIn } from "./failure.js";
+import { onDemand } from "./on-demand.js";
 import { OtherTabs } from "./other-tabs.js";
 import { forgetAllBut } from "./remembered.js";
 import { hashFor, parseRoute } from "./route.js";
@@ -47,7 +48,9 @@ async function start(api) {
     history.replaceState(null, "", hashFor(chat.thread.coachId));
     void chat.startOver();
   });
-  if (new URLSearchParams(location.search).has("inspect")) (await import("./inspect/panel.js")).openPanel(chat);
+  if (new URLSearchParams(location.search).has("inspect")) {
+    await onDemand(chat, async () => (await import("./inspect/panel.js")).openPanel(chat))();
+  }
 
   // A touch screen would open its keyboard over what the person wants to read.
   const focusComposer = () => {

@@ -16,27 +16,30 @@
  */
 import { newClientMessageId, start, stop } from "./coachstream.js";
 import { Failure } from "./failure.js";
-import { isBusy } from "./turn.js";
+import { mayArrive } from "./turn.js";
 
 export class MessageQueue {
   #api;
   #onChanged;
   #onStored;
+  #onWithdrawn;
   #onFailed;
-  /** @type {Set<Thread>} */
-  #sending = new Set();
+  /** The key of the message that is on its way. @type {Map<Thread, string>} */
+  #sending = new Map();
 
   /**
    * @param {Api} api
    * @param {object} listeners
    * @param {(thread: Thread) => void} listeners.onChanged
    * @param {(thread: Thread) => void} listeners.onStored The service has queued one, or no longer has one.
+   * @param {(thread: Thread, message: QueuedMessage) => void} listeners.onWithdrawn The person has taken one back.
    * @param {(error: unknown) => void} listeners.onFailed
    */
-  constructor(api, { onChanged, onStored, onFailed }) {
+  constructor(api, { onChanged, onStored, onWithdrawn, onFailed }) {
     this.#api = api;
     this.#onChanged = onChanged;
     this.#onStored = onStored;
+    this.#onWithdrawn = onWithdrawn;
     this.#onFailed = onFailed;
   }
 
@@ -57,10 +60,10 @@ export class MessageQueue {
   /** Sends what the service does not have yet, in order, behind the message that is being answered. @param {Thread} thread */
   async send(thread) {
     const { coachId, conversationId, turn } = thread;
-    if (this.#sending.has(thread) || conversationId === null || (isBusy(turn) && !turn?.isStored)) return;
-    this.#sending.add(thread);
+    if (this.#sending.has(thread) || conversationId === null || mayArrive(turn)) return;
     for (let next; (next = thread.queue.find(isUnsent)); this.#onChanged(thread)) {
       const { key } = next;
+      this.#sending.set(thread, key);
       try {
         change(thread, key, { runId: await this.#enqueue(coachId, conversationId, next) });
         this.#onStored(thread);
@@ -68,7 +71,7 @@ export class MessageQueue {
         change(thread, key, { failure: Failure.from(error), isWithdrawing: false });
       }
       const sent = find(thread, key);
-      if (sent?.isWithdrawing && sent.runId !== null) await this.#stop(thread, key, sent.runId);
+      if (sent?.isWithdrawing && sent.runId !== null) await this.#stop(thread, sent, sent.runId);
     }
     this.#sending.delete(thread);
     this.#onChanged(thread);
@@ -101,24 +104,30 @@ export class MessageQueue {
     if (!message || message.isWithdrawing) return;
     change(thread, key, { isWithdrawing: true });
     this.#onChanged(thread);
-    if (message.runId !== null) await this.#stop(thread, key, message.runId);
+    if (message.runId !== null) await this.#stop(thread, message, message.runId);
     // One that is on its way is withdrawn when it has arrived.
-    else if (message.failure !== null || !this.#sending.has(thread)) remove(thread, key);
+    else if (message.failure !== null || this.#sending.get(thread) !== key) this.#giveBack(thread, message);
     this.#onChanged(thread);
   }
 
-  /** @param {Thread} thread @param {string} key @param {string} runId */
-  async #stop(thread, key, runId) {
+  /** @param {Thread} thread @param {QueuedMessage} message @param {string} runId */
+  async #stop(thread, message, runId) {
     try {
       const outcome = await stop({ ...this.#api.replies(thread.coachId, thread.conversationId ?? ""), runId });
-      if (outcome === "withdrawn") remove(thread, key);
+      if (outcome === "withdrawn") this.#giveBack(thread, message);
       this.#onStored(thread);
     } catch (error) {
-      if (Failure.from(error).code === "MESSAGE_WITHDRAWN") remove(thread, key);
+      if (Failure.from(error).code === "MESSAGE_WITHDRAWN") this.#giveBack(thread, message);
       else this.#onFailed(error);
     }
     // If its reply had just begun, that is stopped.
-    change(thread, key, { isWithdrawing: false });
+    change(thread, message.key, { isWithdrawing: false });
+  }
+
+  /** @param {Thread} thread @param {QueuedMessage} message */
+  #giveBack(thread, message) {
+    thread.queue = thread.queue.filter(({ key }) => key !== message.key);
+    this.#onWithdrawn(thread, message);
   }
 }
 
@@ -135,9 +144,4 @@ function find(thread, key) {
 /** @param {Thread} thread @param {string} key @param {Partial<QueuedMessage>} changes */
 function change(thread, key, changes) {
   thread.queue = thread.queue.map((each) => (each.key === key ? { ...each, ...changes } : each));
-}
-
-/** @param {Thread} thread @param {string} key */
-function remove(thread, key) {
-  thread.queue = thread.queue.filter((each) => each.key !== key);
 }

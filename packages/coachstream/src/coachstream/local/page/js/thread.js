@@ -11,7 +11,7 @@ import { Failure } from "./failure.js";
 import { turnOfQueued, turnOfStored } from "./turn.js";
 
 /** The stop reason of a reply that is only its own beginning. */
-const INTERRUPTED = "interrupted";
+export const INTERRUPTED = "interrupted";
 
 /** With more than these, each word of a reply costs noticeably more; so many are kept when the reader is at the end. */
 const MANY_MESSAGES = 300;

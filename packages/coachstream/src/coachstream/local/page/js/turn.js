@@ -183,6 +183,11 @@ export function isBusy(turn) {
   return turn !== null && BUSY.has(turn.phase);
 }
 
+/** Whether the service may still get its message: none that was written later may be sent before it. @param {Turn|null} turn */
+export function mayArrive(turn) {
+  return turn !== null && !turn.isStored && (isBusy(turn) || turn.failure?.retryable === true);
+}
+
 /** @param {Turn} turn */
 function isContinued({ attempt }) {
   return attempt?.kind === "continue";

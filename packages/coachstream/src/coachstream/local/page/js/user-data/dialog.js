@@ -31,6 +31,10 @@ export class UserDataDialog {
     this.#dialog.addEventListener("cancel", (event) => {
       if (this.#isDeleting) event.preventDefault();
     });
+    // Chrome closes a dialog on Escape again, although that was prevented before.
+    document.addEventListener("keydown", (event) => {
+      if (this.#isDeleting && event.key === "Escape") event.preventDefault();
+    });
     this.#dialog.addEventListener("close", () => this.#controller.abort());
   }
 

@@ -3,7 +3,7 @@
  * sent, until the server is known to have it: what cannot be sent comes back into the box. A message that is sent while
  * the page or its conversation still loads waits in the box until that is done.
  *
- * @import {Chat} from "../chat.js"
+ * @import {Chat, Returned} from "../chat.js"
  * @import {Thread} from "../thread.js"
  *
  * @typedef {{clientMessageId: string, text: string}} Unsent
@@ -60,10 +60,7 @@ export class Composer {
       this.#send();
       this.focus();
     });
-    chat.addEventListener("returned", (event) => {
-      this.#giveBack(/** @type {CustomEvent<string>} */ (event).detail);
-      this.focus();
-    });
+    chat.addEventListener("returned", (event) => this.#returned(/** @type {CustomEvent<Returned>} */ (event).detail));
     chat.addEventListener("opened", () => this.#opened());
     chat.addEventListener("begun", (event) => this.#begun(/** @type {CustomEvent<Thread>} */ (event).detail));
     chat.addEventListener("thread", () => {
@@ -99,7 +96,7 @@ export class Composer {
     // Nobody has seen yet what an earlier draft would add to the message.
     this.#waits &&= this.#early !== null && draft === "";
     this.#early = null;
-    this.#unsent = unsentFrom(recall(nameOfUnsent(this.#draftName)));
+    this.#unsent = recallUnsent(this.#draftName);
     this.#settleUnsent();
     this.#show();
     this.#sendWaiting();
@@ -112,9 +109,9 @@ export class Composer {
     if (outcomes.every((outcome) => outcome === "unknown")) return;
     const unsent = this.#unsent;
     this.#rememberUnsent(unsent.filter((_, index) => outcomes[index] === "unknown"));
-    unsent.forEach(({ text }, index) => {
-      if (outcomes[index] === "lost") this.#giveBack(text);
-    });
+    const lost = unsent.filter((_, index) => outcomes[index] === "lost");
+    // Each is put before what is in the box.
+    for (const { text } of lost.reverse()) this.#giveBack(text);
   }
 
   /** @param {Unsent} unsent @returns {"unknown"|"arrived"|"lost"} */
@@ -126,13 +123,29 @@ export class Composer {
     }
     const waiting = queue.find(({ key }) => key === clientMessageId);
     if (waiting) return waiting.runId === null ? "unknown" : "arrived";
-    return messages.some((message) => message.clientMessageId === clientMessageId) ? "arrived" : "lost";
+    const message = messages.find((each) => each.clientMessageId === clientMessageId);
+    if (!message) return "lost";
+    // The page keeps one that was given up on view until it next looks at the store.
+    return message.id === "" ? "unknown" : "arrived";
+  }
+
+  /** Puts a text into its conversation's draft, on view or not; it does not come back a second time. @param {Returned} returned */
+  #returned({ thread, text, clientMessageId }) {
+    const isOther = (/** @type {Unsent} */ unsent) => unsent.clientMessageId !== clientMessageId;
+    if (thread === this.#chat.thread) {
+      this.#rememberUnsent(this.#unsent.filter(isOther));
+      this.#giveBack(text);
+      this.focus();
+    } else {
+      const name = this.#nameOfDraft(thread);
+      rememberUnsent(name, recallUnsent(name).filter(isOther));
+      remember(name, withText(recall(name) ?? "", text));
+    }
   }
 
   /** @param {string} text */
   #giveBack(text) {
-    const since = this.#input.value;
-    this.#input.value = since.trim() === "" || since === text ? text : `${text}\n\n${since}`;
+    this.#input.value = withText(this.#input.value, text);
     remember(this.#draftName, this.#input.value);
     this.#show();
   }
@@ -140,7 +153,7 @@ export class Composer {
   /** @param {Unsent[]} unsent */
   #rememberUnsent(unsent) {
     this.#unsent = unsent;
-    remember(nameOfUnsent(this.#draftName), unsent.length === 0 ? null : JSON.stringify(unsent));
+    rememberUnsent(this.#draftName, unsent);
   }
 
   /** @param {{coachId: string, conversationId: string|null}} thread */
@@ -231,6 +244,11 @@ export class Composer {
   }
 }
 
+/** A draft with a text in front of it. @param {string} draft @param {string} text */
+function withText(draft, text) {
+  return draft.trim() === "" || draft === text ? text : `${text}\n\n${draft}`;
+}
+
 /** @param {string} draftName */
 function nameOfUnsent(draftName) {
   return `unsent.${draftName}`;
@@ -247,10 +265,15 @@ function takeEarly() {
   }
 }
 
-/** @param {string|null} text @returns {Unsent[]} */
-function unsentFrom(text) {
+/** @param {string} draftName @param {Unsent[]} unsent */
+function rememberUnsent(draftName, unsent) {
+  remember(nameOfUnsent(draftName), unsent.length === 0 ? null : JSON.stringify(unsent));
+}
+
+/** @param {string} draftName @returns {Unsent[]} */
+function recallUnsent(draftName) {
   try {
-    const remembered = JSON.parse(text ?? "[]");
+    const remembered = JSON.parse(recall(nameOfUnsent(draftName)) ?? "[]");
     const isUnsent = (/** @type {any} */ each) => typeof each?.clientMessageId === "string" && typeof each.text === "string";
     return Array.isArray(remembered) ? remembered.filter(isUnsent) : [];
   } catch {

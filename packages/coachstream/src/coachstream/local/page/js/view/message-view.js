@@ -5,7 +5,7 @@
  */
 import { seconds, timeOfDay } from "../times.js";
 import { copyWith } from "./copy-button.js";
-import { element, icon } from "./dom.js";
+import { byId, element, icon } from "./dom.js";
 import { editForm } from "./edit-form.js";
 import { RichText } from "./rich-text.js";
 import { versionControls } from "./version-controls.js";
@@ -200,8 +200,9 @@ export class MessageView {
     const form = editForm(content, (text) => {
       form.remove();
       delete this.node.dataset.editing;
-      if (text === null) this.#focusAgain("Edit message");
-      else this.#actions.edit(id, text);
+      if (text === null) return this.#focusAgain("Edit message");
+      this.#actions.edit(id, text);
+      byId("message", HTMLTextAreaElement).focus();
     });
     this.node.dataset.editing = "";
     this.bubble.before(form);

@@ -4,10 +4,11 @@
  * @import {Entry} from "../thread.js"
  * @import {Actions} from "./message-view.js"
  */
+import { INTERRUPTED } from "../thread.js";
 import { element, icon } from "./dom.js";
 
 /** @param {Entry} entry @param {Actions} actions @returns {Node[]} */
-export function versionControls({ id, versions, version, isChosen, isLast, content }, actions) {
+export function versionControls({ id, versions, version, isChosen, isLast, content, stopReason }, actions) {
   if (versions < 2) return [];
   if (version === 0) return [textButton(`${versions} versions`, "versions", () => actions.showVersions(id))];
   const previous = arrow("previous", "Previous version", () => actions.stepVersion(-1));
@@ -16,7 +17,7 @@ export function versionControls({ id, versions, version, isChosen, isLast, conte
   next.disabled = version === versions;
   // Its text changes while a button next to it has the focus.
   const which = element("span", { class: "version", role: "status" }, `${version} of ${versions}`);
-  const canChoose = isLast && !isChosen && content !== "";
+  const canChoose = isLast && !isChosen && content !== "" && stopReason !== INTERRUPTED;
   return [
     element("span", { class: "versions", role: "group", "aria-label": "Versions" }, previous, which, next),
     canChoose ? textButton("Use this version", "choose", () => actions.chooseVersion()) : null,
