@@ -76,6 +76,26 @@ async def test_everything_can_be_done_with_the_keyboard_alone(tab: Tab, server: 
     await tab.page.wait_for_selector(".welcome")
 
 
+#: Dismisses the question before a deletion and asks for that again, before the browser reports the dismissal.
+DELETE_AGAIN_AT_ONCE = """(link) => {
+  document.getElementById("delete-dialog").close();
+  link.dispatchEvent(new KeyboardEvent("keydown", { key: "Delete", bubbles: true }));
+}"""
+
+
+async def test_a_deletion_that_is_asked_for_again_at_once_asks_again(tab: Tab, server: Serving) -> None:
+    """The end of the first question, which the browser reports late, is not the second one's answer."""
+    conversation = create_conversation(server.ready)
+    await tab.open(server.ready.coach_id, conversation)
+    link = tab.page.locator(f"#conversations a[data-conversation='{conversation}']")
+    await link.focus()
+    await tab.page.keyboard.press("Delete")
+    await tab.button("Keep it").wait_for()
+    await link.evaluate(DELETE_AGAIN_AT_ONCE)
+    await tab.page.locator("#delete-dialog [value=delete]").click()
+    await link.wait_for(state="detached")
+
+
 async def test_a_message_that_is_too_long_says_so_before_it_is_sent(tab: Tab, server: Serving) -> None:
     """The limit counts code points, as the server does; a message of exactly that length can be sent."""
     await tab.open(server.ready.coach_id)

@@ -114,19 +114,33 @@ const textOf = ({ content, parts = [] }) =>
   content ?? parts.map((part) => (part.type === "text" ? part.text : "")).join("");
 
 // Waits until the last message has this text at least, the chat has this status, and finished that many times.
-function until(chat, { text, status, finishes }) {
-  return new Promise((resolve) => {
+async function until(chat, { text, status, finishes }) {
+  const isReached = (state) =>
+    (status === undefined || status.includes(state.status)) &&
+    (finishes === undefined || state.finishes.length >= finishes) &&
+    (text === undefined || textOf(state.messages.at(-1) ?? {}).includes(text));
+  const reached = await new Promise((resolve) => {
     const check = () => {
       const state = chat.state();
-      if (status !== undefined && !status.includes(state.status)) return;
-      if (finishes !== undefined && state.finishes.length < finishes) return;
-      if (text !== undefined && !textOf(state.messages.at(-1) ?? {}).includes(text)) return;
+      if (!isReached(state)) return;
       changed.delete(check);
       resolve(state);
     };
     changed.add(check);
     check();
   });
+  // A runtime of assistant-ui passes on in later effects what its hook says, an error for example.
+  const settled = await settledState(chat);
+  return isReached(settled) ? settled : reached;
+}
+
+// The state once React has nothing left to do.
+async function settledState(chat) {
+  for (let before, now = JSON.stringify(chat.state()); ; ) {
+    for (let turn = 0; turn < 3; turn += 1) await new Promise(setImmediate);
+    [before, now] = [now, JSON.stringify(chat.state())];
+    if (now === before) return JSON.parse(now);
+  }
 }
 
 const commands = {

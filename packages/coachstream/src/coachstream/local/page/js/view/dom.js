@@ -45,3 +45,20 @@ export function byId(id, kind) {
   if (!(node instanceof kind)) throw new Error(`the page has no ${kind.name} with the id ${id}`);
   return node;
 }
+
+/**
+ * Shows a dialog of `index.html`, and resolves to the value of the button that closes it, or to nothing.
+ *
+ * @param {string} id
+ * @returns {Promise<string>}
+ */
+export function choiceIn(id) {
+  const earlier = byId(id, HTMLDialogElement);
+  // A new element: browsers report late that one has been closed, perhaps when it is open again.
+  const dialog = /** @type {HTMLDialogElement} */ (earlier.cloneNode(true));
+  earlier.replaceWith(dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue), { once: true });
+  });
+}

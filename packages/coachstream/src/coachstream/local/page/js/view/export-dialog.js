@@ -6,7 +6,7 @@
  * @import {Message} from "../types.js"
  */
 import { Failure } from "../failure.js";
-import { byId } from "./dom.js";
+import { byId, choiceIn } from "./dom.js";
 import { save } from "./download.js";
 
 const TITLE_CHARACTERS = 60;
@@ -14,12 +14,11 @@ const TITLE_CHARACTERS = 60;
 /** @param {Chat} chat @param {Api} api @returns {{open: () => void}} */
 export function exportDialog(chat, api) {
   const button = byId("export", HTMLButtonElement);
-  const dialog = byId("export-dialog", HTMLDialogElement);
-  dialog.addEventListener("close", async () => {
+  const open = async () => {
+    const kind = await choiceIn("export-dialog");
     button.focus();
     const { title, coach } = chat; // another conversation may be on view by the time this one is read
     const { coachId, conversationId } = chat.thread;
-    const kind = dialog.returnValue;
     if (conversationId === null || (kind !== "markdown" && kind !== "json")) return;
     try {
       const { raw, messages } = await api.getConversation(coachId, conversationId);
@@ -29,13 +28,8 @@ export function exportDialog(chat, api) {
     } catch (error) {
       chat.dispatchEvent(new CustomEvent("notice", { detail: Failure.from(error) }));
     }
-  });
-  return {
-    open: () => {
-      dialog.returnValue = "";
-      dialog.showModal();
-    },
   };
+  return { open: () => void open() };
 }
 
 /** @param {string} title @param {string} coach @param {readonly Message[]} messages */
