@@ -228,7 +228,7 @@ class Bound(NamedTuple):
 
 BOUNDS = (
     Bound("coachstream", 4_900),
-    Bound("coachstream/react", 8_500),
+    Bound("coachstream/react", 8_700),
     Bound("coachstream/ai-sdk", 6_450),
     Bound("coachstream/testing", 5_300, "node"),
 )
