@@ -387,7 +387,7 @@ async def test_a_page_that_is_reloaded_while_its_message_waits_shows_its_reply(
 async def test_an_older_version_is_chosen_in_its_place_and_another_tab_follows(
     browser: Browser, vite: str, service: Silent
 ) -> None:
-    """It is the version switcher of the how-to, with replies that are regenerated, and a message that is edited."""
+    """The switcher of the how-to leads through a regenerated reply and an edited message."""
     async with visiting(browser, vite, service, "versions") as visitor:
         tab = await visitor.tab()
         await tab.is_ready()
@@ -406,7 +406,7 @@ async def test_an_older_version_is_chosen_in_its_place_and_another_tab_follows(
         await tab.page.get_by_role("button", name="Replace the last message").click()
         await versions.get_by_text("3 of 3").wait_for()
         await tab.shows("How was my month?", "You rested.")
-        await tab.page.evaluate("() => { for (const item of document.querySelectorAll('li')) item.id = 'kept'; }")
+        await tab.page.locator("li").evaluate_all("(items) => items.forEach((item) => (item.id = 'kept'))")
         other = await visitor.tab()
         await other.shows("How was my month?", "You rested.")
         for number, text in ((2, "You ran well."), (1, "You ran far.")):
