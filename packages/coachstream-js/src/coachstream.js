@@ -744,7 +744,7 @@ async function versionsFrom(options, method, messageId, versionId) {
  * @param {api.ConversationOptions} options
  * @param {"GET"|"PUT"|"DELETE"} method
  * @param {(string|undefined)[]} path
- * @param {string} ifLost what could not be done if there is no connection
+ * @param {string} ifLost the sentence for the user if there is no response
  */
 async function jsonFrom(options, method, path, ifLost) {
   const { signal } = options;
