@@ -382,3 +382,41 @@ async def test_a_page_that_is_reloaded_while_its_message_waits_shows_its_reply(
         list(laptops)
         await laptop.shows(*before, "You rested.")
         await laptop.is_ready()
+
+
+async def test_an_older_version_is_chosen_in_its_place_and_another_tab_follows(
+    browser: Browser, vite: str, service: Silent
+) -> None:
+    """The switcher of the how-to leads through a regenerated reply and an edited message."""
+    async with visiting(browser, vite, service, "versions") as visitor:
+        tab = await visitor.tab()
+        await tab.is_ready()
+        list(service.model.reply_in_steps("You ran far."))
+        await tab.ask(QUESTION)
+        await tab.shows(QUESTION, "You ran far.")
+        await tab.is_ready()
+        versions = tab.page.get_by_role("group", name="Versions")
+        assert await versions.count() == 0
+        list(service.model.reply_in_steps("You ran well."))
+        await tab.page.get_by_role("button", name="Another reply").click()
+        await versions.get_by_text("2 of 2").wait_for()
+        await tab.shows(QUESTION, "You ran well.")
+        list(service.model.reply_in_steps("You rested."))
+        await tab.message.fill("How was my month?")
+        await tab.page.get_by_role("button", name="Replace the last message").click()
+        await versions.get_by_text("3 of 3").wait_for()
+        await tab.shows("How was my month?", "You rested.")
+        await tab.page.locator("li").evaluate_all("(items) => items.forEach((item) => (item.id = 'kept'))")
+        other = await visitor.tab()
+        await other.shows("How was my month?", "You rested.")
+        for number, text in ((2, "You ran well."), (1, "You ran far.")):
+            await tab.page.get_by_role("button", name="Previous version").click()
+            await versions.get_by_text(f"{number} of 3").wait_for()
+            await tab.shows(QUESTION, text)
+            assert visitor.stored() == [("user", QUESTION), ("assistant", text)]
+        assert await tab.page.locator("li#kept").count() == 2  # nothing was mounted again
+        await other.page.evaluate("() => document.dispatchEvent(new Event('visibilitychange'))")
+        await other.shows(QUESTION, "You ran far.")
+        await other.page.get_by_text("1 of 3").wait_for()
+        await other.page.get_by_role("button", name="Next version").click()
+        await other.shows(QUESTION, "You ran well.")

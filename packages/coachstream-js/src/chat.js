@@ -33,7 +33,7 @@
  * @property {string} clientMessageId
  * @property {api.ChatMessage[]} replaced
  */
-import { CoachStreamError, join, newClientMessageId, resume, ServiceError, start } from "./coachstream.js";
+import { chooseVersion, CoachStreamError, join, newClientMessageId, resume, ServiceError, start } from "./coachstream.js";
 
 const PARAGRAPH = "\n\n";
 /** Those of this page that are shown; a storage reports changes to other pages only. @type {Set<Chat>} */
@@ -58,6 +58,8 @@ export class Chat {
   /** The last try, if `#error` is why it failed. @type {Attempt|null} */
   #failed = null;
   #isReconnecting = false;
+  /** Whether the service is asked to choose a version. */
+  #isChoosing = false;
   /** Whether a message was queued behind replies that the loaded messages may lack. */
   #hasWaited = false;
   #isAttached = false;
@@ -116,10 +118,15 @@ export class Chat {
   /** @type {api.Chat["setMessages"]} */
   setMessages = (messages) => {
     this.#keep(messages);
-    if (!this.#isAnswered) return this.#show();
-    this.#turn = null;
-    this.#error = null;
-    this.#show("ready");
+    if (this.#turn?.isOver && this.#turn.outgoing !== null) {
+      const at = indexOf(this.#settled, this.#turn.outgoing.clientMessageId);
+      // The reply that broke off here was completed all the same.
+      if (at !== -1 && this.#settled[at + 1]?.state === "complete") {
+        this.#turn = this.#error = null;
+        this.#status = "ready";
+      }
+    }
+    this.#show();
   };
 
   /** @type {api.Chat["send"]} */
@@ -147,6 +154,30 @@ export class Chat {
   continueReply = () => {
     const reply = this.#last("assistant");
     return reply !== null && this.#tryAgain({ continue: reply }, 1);
+  };
+
+  /** @type {api.Chat["chooseVersion"]} */
+  chooseVersion = async (versionId) => {
+    const messageId = this.#last("assistant");
+    if (messageId === null) return false;
+    const { conversationUrl, historyUrl = conversationUrl } = this.options;
+    this.#isChoosing = true;
+    this.#error = this.#failed = null;
+    this.#show("ready");
+    try {
+      const versions = await chooseVersion({ ...this.options, conversationUrl: historyUrl, messageId, versionId });
+      const { userMessage, aiMessage } = versions.find(({ isChosen }) => isChosen) ?? {};
+      const at = this.#settled.findIndex(({ stored }) => stored?.id === messageId);
+      this.#swap(at - 1, userMessage);
+      this.#swap(at, aiMessage);
+      return aiMessage?.id === versionId;
+    } catch (error) {
+      this.#error ??= errorFrom(error);
+      return false;
+    } finally {
+      this.#isChoosing = false;
+      this.#show();
+    }
   };
 
   /** @type {api.Chat["stop"]} */
@@ -225,7 +256,7 @@ export class Chat {
    * @param {"user"|"assistant"} role
    */
   #last(role) {
-    if (this.#isBusy || this.#isUnsent) return null;
+    if (this.#isBusy || this.#isUnsent || this.#isChoosing) return null;
     if (this.#turn?.isOver) this.#settle();
     const isAnswered = this.#settled.at(-1)?.role === "assistant";
     const last = this.#settled.at(role === "user" && isAnswered ? -2 : -1);
@@ -389,7 +420,15 @@ export class Chat {
     const { history } = this.options;
     if (typeof history !== "function") return;
     this.#hasWaited = false;
-    this.setMessages(await history());
+    const messages = await history();
+    const last = this.#settled.length - 1;
+    const reply = messages.at(-1);
+    // What follows the same message as the last exchange here is another version of it, which may have replaced both.
+    if (reply?.metadata?.versions && messages.at(-3)?.id === this.#settled[last - 2]?.stored?.id) {
+      this.#swap(last - 1, messages.at(-2));
+      this.#swap(last, reply);
+    }
+    this.setMessages(messages);
     if (this.#status === "loading") this.#show("ready");
   }
 
@@ -482,15 +521,6 @@ export class Chat {
     return { text, clientMessageId, writtenAt: stored?.timestamp ?? new Date().toISOString() };
   }
 
-  /** Whether the reply that broke off here was completed all the same. */
-  get #isAnswered() {
-    if (!this.#turn?.isOver || this.#turn.outgoing === null) return false;
-    const { clientMessageId } = this.#turn.outgoing;
-    const question = this.#settled.find(({ stored }) => stored?.metadata?.clientMessageId === clientMessageId);
-    const reply = this.#settled.find(({ stored }) => stored?.metadata?.replyTo === question?.stored?.id);
-    return question !== undefined && reply?.state === "complete";
-  }
-
   /** Takes away what is stored of a reply that broke off. @param {Outgoing} outgoing what is asked again */
   #takePartial({ clientMessageId }) {
     const partial = this.#turn?.outgoing ? this.#turn.partial : null;
@@ -502,7 +532,7 @@ export class Chat {
 
   /** Keeps what a broken-off turn has shown, as another one begins. */
   #settle() {
-    if (this.#turn?.isOver) for (const message of messagesOf(this.#turn, this.#settled)) this.#settled.push(message);
+    if (this.#turn?.isOver) this.#settled.push(...messagesOf(this.#turn, this.#settled));
     this.#turn = null;
   }
 
@@ -525,10 +555,18 @@ export class Chat {
     this.#checkDraft();
   }
 
+  /** Shows another message in the place of one. @param {number} at @param {StoredMessage|undefined} stored */
+  #swap(at, stored) {
+    const shown = this.#settled[at];
+    if (stored && shown?.role === stored.role && shown.stored?.id !== stored.id) {
+      this.#settled[at] = messageOf(stored, shown.id);
+    }
+  }
+
   /** Empties the draft if its text came back although the server has it: the confirmation was lost. */
   #checkDraft() {
     const id = this.#draft.returnedId;
-    if (id === undefined || !this.#settled.some(({ stored }) => stored?.metadata?.clientMessageId === id)) return;
+    if (!this.#settled[indexOf(this.#settled, id)]?.stored) return;
     this.#draft.forget(id);
     this.#isUnsent = false;
   }
@@ -537,9 +575,10 @@ export class Chat {
   #beginningsOf({ metadata }) {
     const replyTo = metadata?.replyTo;
     if (replyTo === undefined) return [];
-    const after = this.#settled[this.#settled.findIndex(({ stored }) => stored?.id === replyTo) + 1];
-    const unstored = after?.role === "assistant" && after.stored === null ? [after] : [];
-    return [...unstored, ...this.#settled.filter(({ stored }) => stored?.metadata?.replyTo === replyTo)];
+    return this.#settled.filter(({ role, stored }, index, all) => {
+      if (stored !== null) return stored.metadata?.replyTo === replyTo;
+      return role === "assistant" && all[index - 1]?.stored?.id === replyTo;
+    });
   }
 
   /** @param {api.Status} [status] */
@@ -712,29 +751,27 @@ function messagesOf({ outgoing, isConfirmed, runId, text, isOver, partial, attem
   if (attempt && replaced && "message" in attempt.request) {
     const { message: content } = attempt.request;
     const state = runId === null ? "sending" : "sent";
-    messages.push(Object.freeze({ id: replaced.id, role: "user", content, state, stored: null }));
+    messages.push(newMessage(replaced.id, "user", content, state));
   } else if (attempt && replaced && "continue" in attempt.request) {
     const content = text === "" ? replaced.content : text;
-    messages.push(Object.freeze({ id: replaced.id, role: "assistant", content, state: "streaming", stored: null }));
-    return messages;
+    return [newMessage(replaced.id, "assistant", content, "streaming")];
   }
   const asked = outgoing === null ? -1 : indexOf(settled, outgoing.clientMessageId);
   if (outgoing !== null && asked === -1) {
-    const { clientMessageId: id, text: content } = outgoing;
-    messages.push(Object.freeze({ id, role: "user", content, state: isConfirmed ? "sent" : "sending", stored: null }));
+    const state = isConfirmed ? "sent" : "sending";
+    messages.push(newMessage(outgoing.clientMessageId, "user", outgoing.text, state));
   }
   const isStored = asked !== -1 && settled[asked + 1]?.role === "assistant";
   if (isOver && isStored) return messages;
   if (isOver && partial !== null) {
     messages.push(messageOf(partial, runId ?? partial.id));
   } else if (text !== "" && runId !== null) {
-    const state = isOver ? "interrupted" : "streaming";
-    messages.push(Object.freeze({ id: runId, role: "assistant", content: text, state, stored: null }));
+    messages.push(newMessage(runId, "assistant", text, isOver ? "interrupted" : "streaming"));
   }
   return messages;
 }
 
-/** @param {readonly api.ChatMessage[]} messages @param {string} clientMessageId */
+/** @param {readonly api.ChatMessage[]} messages @param {string|undefined} clientMessageId */
 function indexOf(messages, clientMessageId) {
   return messages.findIndex(({ id, stored }) => (stored?.metadata?.clientMessageId ?? id) === clientMessageId);
 }
@@ -743,7 +780,19 @@ function indexOf(messages, clientMessageId) {
 function messageOf(stored, id) {
   const { role, content } = stored;
   const ended = stored.metadata?.stopReason === "interrupted" ? "interrupted" : "complete";
-  return Object.freeze({ id, role, content, state: role === "user" ? "sent" : ended, stored });
+  return newMessage(id, role, content, role === "user" ? "sent" : ended, stored);
+}
+
+/**
+ * @param {string} id
+ * @param {api.ChatMessage["role"]} role
+ * @param {string} content
+ * @param {api.ChatMessage["state"]} state
+ * @param {StoredMessage|null} stored
+ * @returns {api.ChatMessage}
+ */
+function newMessage(id, role, content, state, stored = null) {
+  return Object.freeze({ id, role, content, state, stored });
 }
 
 /** @param {api.ChatMessage} message @param {StoredMessage} stored */

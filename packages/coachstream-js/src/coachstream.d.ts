@@ -108,6 +108,7 @@ export function resume(options: ResumeOptions): Reply;
  */
 export function stop(options: StopOptions): Promise<"stopping" | "withdrawn" | "finished">;
 
+/** `conversationUrl` is at the Function URL of `coach-conversations`, if the functions have different ones. */
 export interface VersionsOptions extends ConversationOptions {
   /** A message of the exchange, as the conversation has it. */
   messageId: string;

@@ -64,27 +64,18 @@ export function join(options) {
 
 /** Stops a reply. @type {typeof api.stop} */
 export async function stop({ runId, ...options }) {
-  try {
-    const request = { accept: JSON_TYPE, signal: options.signal };
-    const response = await send(options, "DELETE", streamUrl(options, runId), request);
-    if (!response.ok) throw await refusal(response, { onlyReads: false });
-    const { status } = await jsonOf(response);
-    return status === "stopping" || status === "withdrawn" ? status : "finished";
-  } catch (error) {
-    throwIfAborted(options.signal);
-    if (error instanceof Interruption) throw new ConnectionLost("The reply could not be stopped.", error);
-    throw error;
-  }
+  const { status } = await jsonFrom(options, "DELETE", ["stream", runId], "The reply could not be stopped.");
+  return status === "stopping" || status === "withdrawn" ? status : "finished";
 }
 
 /** Lists the versions of an exchange. @type {typeof api.versions} */
 export function versions({ messageId, ...options }) {
-  return versionsFrom(options, "GET", [messageId]);
+  return versionsFrom(options, "GET", messageId);
 }
 
 /** Chooses an older version of the last exchange. @type {typeof api.chooseVersion} */
 export function chooseVersion({ messageId, versionId, ...options }) {
-  return versionsFrom(options, "PUT", [messageId, versionId]);
+  return versionsFrom(options, "PUT", messageId, versionId);
 }
 
 /** Returns a new, unique idempotency key for a message. */
@@ -223,8 +214,8 @@ class Reply {
   async stop() {
     const runId = await this.#runKnown.promise;
     if (runId === null) throw new CoachStreamError("RUN_UNKNOWN", "The run to stop is not known yet.");
-    const { conversationUrl, token, fetch } = this.#options;
-    return stop({ conversationUrl, token, runId, ...(fetch && { fetch }) });
+    const { signal: _, ...options } = this.#options;
+    return stop({ ...options, runId });
   }
 
   /** @returns {AsyncGenerator<api.ReplyEvent, void, undefined>} */
@@ -301,7 +292,7 @@ class Reply {
    */
   async *#fetch(connection) {
     const onlyReads = this.#runId !== null || this.#body === undefined;
-    const url = streamUrl(this.#options, this.#runId);
+    const url = urlOf(this.#options, "stream", this.#runId);
     if (this.#runId !== null && this.#lastEventId !== "") url.searchParams.set("after", this.#lastEventId);
     const { signal } = connection;
     const body = onlyReads ? undefined : this.#body;
@@ -328,7 +319,7 @@ class Reply {
    * @returns {AsyncGenerator<api.ReplyEvent, void, undefined>}
    */
   async *#askForEventsUrl(connection) {
-    const url = streamUrl(this.#options);
+    const url = urlOf(this.#options, "stream");
     const request = { accept: JSON_TYPE, body: this.#body, signal: connection.signal };
     const response = await connection.wait(send(this.#options, "POST", url, request));
     if (!response.ok) throw await connection.wait(refusal(response, { onlyReads: false }));
@@ -738,20 +729,32 @@ function eventFrom(data) {
 /**
  * @param {api.ConversationOptions} options
  * @param {"GET"|"PUT"} method
- * @param {[string, string?]} ids of the message and, to choose it, of a version
+ * @param {string} messageId
+ * @param {string} [versionId] to choose it
  * @returns {Promise<api.Version[]>}
  */
-async function versionsFrom(options, method, [messageId, versionId]) {
-  const url = new URL(options.conversationUrl, globalThis.location?.href);
-  const tail = versionId === undefined ? "" : `/${encodeURIComponent(versionId)}`;
-  url.pathname = `${url.pathname.replace(/\/+$/, "")}/messages/${encodeURIComponent(messageId)}/versions${tail}`;
+async function versionsFrom(options, method, messageId, versionId) {
+  const path = ["messages", messageId, "versions", versionId];
+  return (await jsonFrom(options, method, path, "There is no connection.")).versions ?? [];
+}
+
+/**
+ * Sends one request, which is not repeated, and returns the JSON of its response.
+ *
+ * @param {api.ConversationOptions} options
+ * @param {"GET"|"PUT"|"DELETE"} method
+ * @param {(string|undefined)[]} path
+ * @param {string} ifLost the sentence for the user if there is no response
+ */
+async function jsonFrom(options, method, path, ifLost) {
+  const { signal } = options;
   try {
-    const response = await send(options, method, url, { accept: JSON_TYPE, signal: options.signal });
+    const response = await send(options, method, urlOf(options, ...path), { accept: JSON_TYPE, signal });
     if (!response.ok) throw await refusal(response, { onlyReads: false });
-    return (await jsonOf(response)).versions ?? [];
+    return await jsonOf(response);
   } catch (error) {
-    throwIfAborted(options.signal);
-    if (error instanceof Interruption) throw new ConnectionLost("The versions could not be reached.", error);
+    throwIfAborted(signal);
+    if (error instanceof Interruption) throw new ConnectionLost(ifLost, error);
     throw error;
   }
 }
@@ -771,11 +774,11 @@ function isOfType(response, type) {
   return (response.headers.get("Content-Type") ?? "").toLowerCase().startsWith(type);
 }
 
-/** @param {api.ConversationOptions} options @param {string|null} [runId] */
-function streamUrl({ conversationUrl }, runId = null) {
+/** @param {api.ConversationOptions} options @param {(string|null|undefined)[]} path below the conversation's */
+function urlOf({ conversationUrl }, ...path) {
   const url = new URL(conversationUrl, globalThis.location?.href);
-  const run = runId === null ? "" : `/${encodeURIComponent(runId)}`;
-  url.pathname = `${url.pathname.replace(/\/+$/, "")}/stream${run}`;
+  const tail = path.map((part) => (part ? `/${encodeURIComponent(part)}` : ""));
+  url.pathname = url.pathname.replace(/\/*$/, tail.join(""));
   return url;
 }
 

@@ -17,6 +17,11 @@ export interface UseCoachStreamOptions extends Omit<ConversationOptions, "signal
    * page waited for. Without it, only the messages of this page are shown.
    */
   history?: readonly StoredMessage[] | (() => Promise<readonly StoredMessage[]>);
+  /**
+   * The conversation's address at the function `coach-conversations`, which keeps the versions that `chooseVersion`
+   * chooses; `conversationUrl` by default, which is right where one host serves all functions.
+   */
+  historyUrl?: string | URL;
   /** Whether to read the reply that is being written on mounting; `true` by default. */
   resume?: boolean;
   reconnect?: ReconnectOptions;
@@ -37,8 +42,8 @@ export interface ChatState {
   readonly messages: readonly ChatMessage[];
   readonly status: Status;
   /**
-   * Why the last message was not sent, its reply broke off or could not be stopped: a `CoachStreamError`, or what
-   * `token` or `history` threw.
+   * Why the last message was not sent, its reply broke off or could not be stopped, or a version could not be chosen: a
+   * `CoachStreamError`, or what `token` or `history` threw.
    */
   readonly error: Error | null;
   /** The value of the message box. It survives a reload, as does a sent message until the server has it. */
@@ -93,7 +98,7 @@ export interface Chat {
   retry(): boolean;
   /**
    * Asks for another reply to the last message. The old one is hidden meanwhile, and comes back if the try fails; `retry`
-   * then repeats it. The service keeps the older version (see `versions` of `coachstream`).
+   * then repeats it. The service keeps the older version (see `chooseVersion`).
    *
    * @returns `false`, and nothing happens, if the last message is no stored reply, or a reply is still arriving
    */
@@ -105,6 +110,16 @@ export interface Chat {
    * `interrupted`; otherwise like `regenerate`. Where the model cannot, `error.code` is `CANNOT_CONTINUE`.
    */
   continueReply(): boolean;
+  /**
+   * Makes an older version of the last exchange the chosen one, and shows both its messages in the place of those that
+   * were shown, under their `id`s. `versions` of `coachstream` lists them. If that fails, `error` says why, and the
+   * version that was shown stays. What has changed on the page meanwhile is not overwritten.
+   *
+   * @param versionId the id of the older version's reply, `aiMessage.id`
+   * @returns whether the conversation has that version now; `false`, and nothing is sent, if the last message is no
+   *   stored reply, a reply is still arriving, or another version is being chosen
+   */
+  chooseVersion(versionId: string): Promise<boolean>;
   setDraft(text: string): void;
   /** Adds stored messages, in their places, and updates those that are known. */
   setMessages(messages: readonly StoredMessage[]): void;

@@ -25,7 +25,7 @@ export function useCoachStream(options) {
   }, [chat]);
   const state = useSyncExternalStore(chat.subscribe, chat.state, chat.state);
   return useMemo(() => {
-    const { send, stop, retry, regenerate, edit, continueReply, setDraft, setMessages } = chat;
-    return { ...state, send, stop, retry, regenerate, edit, continueReply, setDraft, setMessages };
+    const { send, stop, retry, regenerate, edit, continueReply, chooseVersion, setDraft, setMessages } = chat;
+    return { ...state, send, stop, retry, regenerate, edit, continueReply, chooseVersion, setDraft, setMessages };
   }, [chat, state]);
 }

@@ -6,28 +6,32 @@
  * without readers, and a reader resumes after its cursor. Node.js only, without dependencies.
  *
  * @import * as api from "./testing.js"
- * @import {StoredMessage} from "./coachstream.js"
+ * @import {StoredMessage, Version} from "./coachstream.js"
  * @import {IncomingMessage, ServerResponse} from "node:http"
  *
  * @typedef {object} Try Another try at the last exchange.
  * @property {StoredMessage[]} replaced What gives way to the new version.
- * @property {number|undefined} versions
  * @property {StoredMessage|null} continued The reply that goes on.
  */
 import { createServer } from "node:http";
+import { json } from "node:stream/consumers";
 
 const CORS = {
   "Access-Control-Allow-Origin": "*",
   "Access-Control-Allow-Headers": "authorization, content-type, accept, last-event-id, cache-control",
-  "Access-Control-Allow-Methods": "GET, POST, DELETE",
+  "Access-Control-Allow-Methods": "GET, POST, PUT, DELETE",
   "Access-Control-Expose-Headers": "location, retry-after",
 };
 const MODEL = "scripted";
+const PATH =
+  /^(.*\/conversations\/[^/]+)(?:\/stream(?:\/([^/]+))?|\/messages\/([^/]+)\/versions(?:\/([^/]+))?)?$/;
+const MOST_OLDER_VERSIONS = 9;
 const TRIES = ["regenerate", "replaces", "continue"];
 const CONTINUABLE = new Set(["stopped", "max_tokens", "interrupted"]);
 const CLIENT_MESSAGE_ID = /^[A-Za-z0-9_-]{1,64}$/;
 const CURSOR = /^(run_[0-9A-Za-z_]+):([0-9]+)$/;
 const WITHDRAWN = refused(410, "MESSAGE_WITHDRAWN", "This message was withdrawn.");
+const NOT_THE_LAST = refused(409, "NOT_THE_LAST_EXCHANGE", "The conversation has gone on.");
 const IN_PROGRESS = {
   ...refused(409, "TURN_IN_PROGRESS", "Another message is still being answered."),
   retryable: true,
@@ -148,8 +152,10 @@ class TestService {
     if (this.isOffline) return void request.socket.destroy();
     if (request.method === "OPTIONS") return void response.writeHead(204, CORS).end();
     const url = new URL(request.url ?? "/", this.url);
-    const text = await textOf(request);
-    const body = json(text);
+    const body = await json(request).catch((error) => {
+      if (!(error instanceof SyntaxError)) throw error;
+      return null;
+    });
     this.requests.push({
       method: request.method ?? "",
       path: url.pathname,
@@ -163,12 +169,20 @@ class TestService {
     if (!/^Bearer ./.test(request.headers.authorization ?? "") && !url.searchParams.has("ticket")) {
       return refuse(response, refused(401, "MISSING_AUTH_HEADER", "The request carries no token."));
     }
-    const found = /^(.*\/conversations\/[^/]+)(?:\/stream(?:\/([^/]+))?)?$/.exec(url.pathname);
+    const found = PATH.exec(url.pathname);
     if (found === null) return refuse(response, refused(404, "MISSING_PATH_PARAMS", "There is nothing at this path."));
-    const [, path = "", runId] = found;
+    const [, path = "", runId, messageId, versionId] = found;
     const conversation = this.#conversationAt(path);
     const after = cursorOf(request, url);
     if (url.pathname === path) return send(response, 200, { conversation: { messages: conversation.messages } });
+    if (messageId !== undefined) {
+      if (request.method !== (versionId ? "PUT" : "GET")) {
+        return refuse(response, refused(405, "METHOD_NOT_ALLOWED", "There is no such method."));
+      }
+      const refusal = versionId && conversation.choose(messageId, versionId);
+      if (refusal) return refuse(response, refusal);
+      return send(response, 200, { success: true, versions: conversation.versions(versionId ?? messageId) });
+    }
     if (request.method === "POST") return this.#post(conversation, body, request, response);
     const run = conversation.find(runId ?? after?.runId);
     if (request.method === "DELETE") return stop(run, response);
@@ -183,11 +197,8 @@ class TestService {
 
   /** @param {string} path */
   #conversationAt(path) {
-    let conversation = this.#conversations.get(path);
-    if (conversation === undefined) {
-      conversation = new Conversation(path, this.#changed);
-      this.#conversations.set(path, conversation);
-    }
+    const conversation = this.#conversations.get(path) ?? new Conversation(path, this.#changed);
+    this.#conversations.set(path, conversation);
     return conversation;
   }
 
@@ -204,8 +215,8 @@ class TestService {
   #post(conversation, body, request, response) {
     const { userResponse, clientMessageId, policy } = body ?? {};
     const kind = TRIES.find((name) => body?.[name] !== undefined);
-    if (kind !== undefined && kind !== "replaces") return this.#try(conversation, kind, body, request, response);
-    if (typeof userResponse !== "string" || userResponse.trim() === "") {
+    const isText = typeof userResponse === "string" && userResponse.trim() !== "";
+    if (!isText && (kind === undefined || kind === "replaces")) {
       return refuse(response, refused(400, "INVALID_USER_RESPONSE", "The message is empty."));
     }
     if (clientMessageId !== undefined && !CLIENT_MESSAGE_ID.test(clientMessageId)) {
@@ -239,7 +250,7 @@ class TestService {
    * @param {ServerResponse} response
    */
   #try(conversation, kind, { [kind]: named, userResponse, clientMessageId }, request, response) {
-    if (!CLIENT_MESSAGE_ID.test(clientMessageId ?? "")) {
+    if (clientMessageId === undefined) {
       return refuse(response, refused(400, "INVALID_REQUEST", "Another try needs a key."));
     }
     let run = conversation.tries.get(clientMessageId);
@@ -247,15 +258,17 @@ class TestService {
       const unfinished = conversation.find(undefined);
       if (unfinished !== undefined) return refuse(response, { ...IN_PROGRESS, runId: unfinished.id });
       const question = conversation.messages.findLast(({ role }) => role === "user");
-      const reply = conversation.messages.at(-1);
-      const target = kind === "replaces" ? question : reply?.role === "assistant" ? reply : undefined;
-      if (target === undefined || ![target.id, question?.metadata?.clientMessageId].includes(named)) {
-        return refuse(response, refused(409, "NOT_THE_LAST_EXCHANGE", "The conversation has gone on."));
+      const last = conversation.messages.at(-1);
+      const target = kind === "replaces" ? question : last === question ? undefined : last;
+      if (!question || !target || ![target.id, question.metadata?.clientMessageId].includes(named)) {
+        return refuse(response, NOT_THE_LAST);
       }
-      if (kind === "continue" && !CONTINUABLE.has(reply?.metadata?.stopReason ?? "")) {
+      if (kind === "continue" && !CONTINUABLE.has(target.metadata?.stopReason ?? "")) {
         return refuse(response, refused(409, "CANNOT_CONTINUE", "This reply cannot be continued."));
       }
-      run = conversation.tryAgain(kind, userResponse, clientMessageId, this.#scripts.shift());
+      const text = kind === "replaces" ? String(userResponse) : null;
+      const continued = kind === "continue" ? target : null;
+      run = conversation.tryAgain(question, { text, continued, clientMessageId }, this.#scripts.shift());
     }
     this.#read(run, request, response);
   }
@@ -282,6 +295,8 @@ class Conversation {
   #count = 0;
   /** By the keys of their attempts. @type {Map<string, Run>} */
   tries = new Map();
+  /** The older versions of an exchange, by the user message that it has now. @type {Map<string, Version[]>} */
+  #older = new Map();
   /** The keys of the messages that were withdrawn. @type {Set<string|undefined>} */
   withdrawn = new Set();
 
@@ -297,8 +312,7 @@ class Conversation {
 
   /** @param {string|undefined} runId without one, the unfinished run is meant */
   find(runId) {
-    if (runId === undefined) return this.#runs.find((run) => !run.isOver);
-    return this.#runs.find((run) => run.id === runId);
+    return this.#runs.find((run) => (runId === undefined ? !run.isOver : run.id === runId));
   }
 
   /** Lets the first run write, and tells the readers of those that wait for it. */
@@ -337,10 +351,21 @@ class Conversation {
   }
 
   /** @param {Run} run @param {string} content @param {string} stopReason */
-  storeReply({ id, userMessage }, content, stopReason) {
-    // The reply of a new run replaces what an earlier one left.
-    this.messages = this.messages.filter(({ metadata }) => metadata?.replyTo !== userMessage.id);
-    return this.#add("assistant", content, { model: MODEL, stopReason, replyTo: userMessage.id }, replyIdOf(id));
+  storeReply({ id, userMessage, another }, content, stopReason) {
+    const { replaced = [], continued } = another ?? {};
+    let versions = continued?.metadata?.versions;
+    if (replaced[0]) {
+      const older = this.versions(replaced[0].id).slice(-MOST_OLDER_VERSIONS);
+      this.#older.set(userMessage.id, older);
+      versions = older.length + 1;
+    }
+    // The reply also replaces what an earlier run left.
+    this.messages = this.messages.filter(
+      (message) => message.metadata?.replyTo !== userMessage.id && !replaced.includes(message),
+    );
+    if (!this.messages.includes(userMessage)) this.messages.push(userMessage);
+    const metadata = { model: MODEL, stopReason, replyTo: userMessage.id, ...(versions && { versions }) };
+    return this.#add("assistant", content, metadata, continued?.id ?? replyIdOf(id));
   }
 
   /** @param {StoredMessage} userMessage @param {api.Step[]} script @param {Try|null} [another] */
@@ -352,33 +377,51 @@ class Conversation {
   }
 
   /**
-   * @param {string} kind
-   * @param {string|undefined} text
-   * @param {string} clientMessageId
+   * @param {StoredMessage} question
+   * @param {{text: string|null, continued: StoredMessage|null, clientMessageId: string}} how the text is an edited one
    * @param {api.Step[]|undefined} script
    */
-  tryAgain(kind, text, clientMessageId, script) {
-    const at = this.messages.findLastIndex(({ role }) => role === "user");
-    const [question, reply] = this.messages.slice(at);
-    if (question === undefined) throw new TypeError("There is nothing to try again.");
-    const userMessage =
-      kind === "replaces" ? this.#message("user", String(text), { clientMessageId }) : question;
-    const isContinued = kind === "continue";
-    const replaced = isContinued ? [] : kind === "replaces" ? this.messages.slice(at) : this.messages.slice(at + 1);
-    const versions = isContinued ? reply?.metadata?.versions : Math.min(10, (reply?.metadata?.versions ?? 1) + 1);
-    const another = { replaced, versions, continued: isContinued ? (reply ?? null) : null };
+  tryAgain(question, { text, continued, clientMessageId }, script) {
+    const at = this.messages.indexOf(question);
+    const userMessage = text === null ? question : this.#message("user", text, { clientMessageId });
+    const replaced = continued ? [] : this.messages.slice(text === null ? at + 1 : at);
+    const another = { replaced, continued };
     const run = this.begin(userMessage, script ?? [`You said: ${userMessage.content}`], another);
     this.tries.set(clientMessageId, run);
     return run;
   }
 
-  /** @param {Run} run @param {string} content @param {string} stopReason @param {Try} another */
-  storeVersion({ id, userMessage }, content, stopReason, { replaced, versions, continued }) {
-    const gone = new Set([...replaced, continued]);
-    this.messages = this.messages.filter((message) => !gone.has(message));
-    if (!this.messages.includes(userMessage)) this.messages.push(userMessage);
-    const metadata = { model: MODEL, stopReason, replyTo: userMessage.id, ...(versions && { versions }) };
-    return this.#add("assistant", content, metadata, continued?.id ?? replyIdOf(id));
+  /** All versions of a message's exchange, oldest first. @param {string} messageId @returns {Version[]} */
+  versions(messageId) {
+    const named = this.messages.find(({ id }) => id === messageId);
+    const asked = named?.metadata?.replyTo ?? messageId;
+    const isOfIt = (/** @type {StoredMessage} */ { id, metadata }) => id === asked || metadata?.replyTo === asked;
+    const [userMessage, aiMessage] = this.messages.filter(isOfIt);
+    if (userMessage === undefined) return [];
+    return [...(this.#older.get(asked) ?? []), { userMessage, aiMessage }]
+      .sort((one, other) => ((one.aiMessage?.id ?? "") < (other.aiMessage?.id ?? "") ? -1 : 1))
+      .map((version) => ({ ...version, isChosen: version.aiMessage === aiMessage }));
+  }
+
+  /**
+   * Makes an older version of the last exchange the chosen one.
+   *
+   * @param {string} replyId of the chosen version
+   * @param {string} versionId the other one's reply
+   * @returns why it cannot be chosen, if it cannot
+   */
+  choose(replyId, versionId) {
+    if (this.find(undefined)) return IN_PROGRESS;
+    const last = this.messages.at(-1);
+    const all = this.versions(replyId);
+    const found = all.find(({ aiMessage }) => aiMessage?.id === versionId);
+    const reply = found?.aiMessage;
+    if (last?.id !== replyId || !reply || reply.metadata?.stopReason === "interrupted") return NOT_THE_LAST;
+    if (found.isChosen) return;
+    this.#older.set(found.userMessage.id, all.filter((version) => version !== found));
+    const { versions } = last.metadata ?? {};
+    this.messages.splice(-2, 2, found.userMessage, { ...reply, metadata: { ...reply.metadata, versions } });
+    this.changed();
   }
 
   /**
@@ -413,7 +456,7 @@ class Conversation {
   }
 
   get id() {
-    return decodeURIComponent(this.#path.slice(this.#path.lastIndexOf("/") + 1));
+    return decodeURIComponent(this.#path.split("/").at(-1) ?? "");
   }
 }
 
@@ -588,10 +631,7 @@ class Run {
   /** @param {string} stopReason */
   #complete(stopReason) {
     const { conversation, userMessage, another } = this;
-    const aiMessage =
-      another === null
-        ? conversation.storeReply(this, this.#text, stopReason)
-        : conversation.storeVersion(this, this.#text, stopReason, another);
+    const aiMessage = conversation.storeReply(this, this.#text, stopReason);
     const replaced = another?.replaced.map(({ id }) => id) ?? [];
     this.#end({
       type: "complete",
@@ -667,7 +707,8 @@ function refused(status, code, message) {
 
 /** @param {ServerResponse} response @param {Required<api.Refusal> & Record<string, unknown>} refusal */
 function refuse(response, { status, ...error }) {
-  send(response, status, { type: "error", ...error });
+  const isStream = /\/stream/.test(response.req.url ?? "");
+  send(response, status, isStream ? { type: "error", ...error } : { error: error.message, code: error.code });
 }
 
 /** @param {ServerResponse} response @param {number} status @param {unknown} body */
@@ -685,22 +726,6 @@ function cursorOf({ headers }, { searchParams }) {
   const given = searchParams.get("after") || searchParams.get("lastEventId") || headers["last-event-id"];
   const found = CURSOR.exec(String(given ?? ""));
   return found === null ? null : { runId: found[1] ?? "", entry: Number(found[2]) };
-}
-
-/** @param {IncomingMessage} request */
-async function textOf(request) {
-  const parts = [];
-  for await (const part of request) parts.push(part);
-  return Buffer.concat(parts).toString();
-}
-
-/** @param {string} text @returns {unknown} */
-function json(text) {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }
 
 function deferred() {

@@ -11,5 +11,6 @@ export function sessionFrom(address: string) {
     const { conversation } = (await response.json()) as { conversation: { messages: StoredMessage[] } };
     return conversation.messages;
   };
-  return { conversationUrl: part("conversationUrl"), token, history, kind: part("kind") };
+  const [conversationUrl, historyUrl] = [part("conversationUrl"), part("historyUrl")];
+  return { conversationUrl, historyUrl, token, history, kind: part("kind") };
 }

@@ -2,14 +2,14 @@
 import { contextual, cut, fail, gate, guardrailWarning, queued, reconnect, reset, startTestServer } from "coachstream/testing";
 
 const server = await startTestServer();
-const url = `${server.conversationUrl}/stream`;
-const ask = async (path = "", more = {}) => {
+const request = async (path, more = {}) => {
   const headers = { authorization: "Bearer token", ...more.headers };
-  const response = await fetch(`${url}${path}`, { ...more, headers });
+  const response = await fetch(`${server.conversationUrl}${path}`, { ...more, headers });
   const text = await response.text().catch(() => "");
   console.log(JSON.stringify([response.status, response.headers.get("content-type"), text]));
   return text;
 };
+const ask = (path = "", more) => request(`/stream${path}`, more);
 const say = (userResponse, more = {}) => ask("", { method: "POST", body: JSON.stringify({ userResponse, ...more }) });
 
 const held = gate();
@@ -45,6 +45,23 @@ await waiting;
 await ask("", seven);
 await ask(`/${newest}`, { method: "DELETE" });
 await stopped;
-server.reply(cut(), gate());
 await say("Eight");
+const last = () => server.messages().at(-1).id;
+const replaced = last();
+await say(undefined, { regenerate: replaced, clientMessageId: "m-8" });
+const versions = `/messages/${last()}/versions`;
+await request(versions);
+await request(versions, { method: "POST" });
+await request(`${versions}/unknown`, { method: "PUT" });
+await request(`${versions}/${replaced}`, { method: "PUT" });
+await request(versions, { headers: { authorization: "" } });
+const ninth = gate();
+server.reply(ninth);
+const nine = say("Nine");
+await server.until(() => server.readers() === 1);
+await request(`${versions}/${replaced}`, { method: "PUT" });
+ninth.open();
+await nine;
+server.reply(cut(), gate());
+await say("Ten");
 await server.close();

@@ -1,7 +1,7 @@
 // `useCoachStream`, mounted by React, over HTTP.
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
-import { stop } from "coachstream";
+import { chooseVersion, stop } from "coachstream";
 import { fail, cut, gate } from "coachstream/testing";
 import { mount, window } from "./page.mjs";
 import { methods, newServer, optionsOf } from "./server.mjs";
@@ -1205,4 +1205,214 @@ test("another tab that reads a try shows what is left of the conversation", asyn
   assert.deepEqual(shown(await first.until(isReady)), expected);
   first.close();
   second.close();
+});
+
+/** A page with two versions of the last exchange, of which the second, an edited one, is chosen. */
+async function withVersions(more) {
+  const server = await newServer();
+  const page = await idle(server, more?.(server));
+  page.hook.send("Hello");
+  await page.until(isDone("You said: Hello"));
+  server.reply("Well done");
+  page.hook.send("How was my week?");
+  await page.until(isDone("Well done"));
+  const older = server.messages().at(-1).id;
+  server.reply("Better");
+  page.hook.edit("How was my month?");
+  const { messages } = await page.until(isDone("Better"));
+  return { server, page, older, messages };
+}
+
+/** A fetch that holds the response to a choice until it is let go. */
+function holdingChoices() {
+  const held = gate();
+  let answered = () => {};
+  const isAnswered = new Promise((resolve) => (answered = resolve));
+  const holding = async (url, request) => {
+    const response = await fetch(url, request);
+    if (request.method === "PUT") {
+      answered();
+      await held.opened;
+    }
+    return response;
+  };
+  return { fetch: holding, isAnswered, release: held.open };
+}
+
+const before = ["sent: Hello", "complete: You said: Hello"];
+const first = [...before, "sent: How was my week?", "complete: Well done"];
+const second = [...before, "sent: How was my month?", "complete: Better"];
+const keysOf = ({ messages }) => messages.map(({ id }) => id);
+const puts = (server) => methods(server).filter((method) => method === "PUT").length;
+
+test("an older version of the last exchange is chosen, and shown in its place", async () => {
+  const { server, page, older, messages } = await withVersions();
+  const newer = messages.at(-1).stored.id;
+  assert.deepEqual(shown(page.hook), second);
+  assert.equal(await page.hook.chooseVersion(older), true);
+  const chosen = await page.until(hasText("Well done"));
+  assert.deepEqual([chosen.status, chosen.error, ...shown(chosen)], ["ready", null, ...first]);
+  assert.deepEqual(chosen.messages.map(({ stored }) => stored), server.messages());
+  assert.equal(chosen.messages.at(-1).stored.metadata.versions, 2);
+  // Nothing is mounted again, and what has not changed is the same object.
+  assert.deepEqual(keysOf(chosen), keysOf({ messages }));
+  assert.deepEqual(chosen.messages.slice(0, 2), messages.slice(0, 2));
+  assert.equal(chosen.messages[1], messages[1]);
+  assert.equal(await page.hook.chooseVersion(newer), true);
+  assert.deepEqual(shown(await page.until(hasText("Better"))), second);
+  // Of another reply to the same message, that message stays as it is.
+  server.reply("Best");
+  page.hook.regenerate();
+  const [, , question] = (await page.until(isDone("Best"))).messages;
+  await page.hook.chooseVersion(newer);
+  assert.equal((await page.until(hasText("Better"))).messages[2], question);
+  page.close();
+});
+
+test("nothing is chosen where there is no stored reply, while one arrives, or while another version is chosen", async () => {
+  const { fetch, isAnswered, release } = holdingChoices();
+  const { server, page, older } = await withVersions(() => ({ fetch }));
+  const choosing = page.hook.chooseVersion(older);
+  await isAnswered;
+  assert.equal(await page.hook.chooseVersion(older), false);
+  for (const act of [page.hook.regenerate, page.hook.continueReply, () => page.hook.edit("Again")]) assert.equal(act(), false);
+  release();
+  assert.equal(await choosing, true);
+  const held = gate();
+  server.reply("Some", held);
+  page.hook.send("Next");
+  await page.until(hasText("Some"));
+  assert.equal(await page.hook.chooseVersion(older), false);
+  held.open();
+  await page.until(isReady);
+  server.reply("Part", fail());
+  page.hook.send("Last");
+  await page.until(hasFailed);
+  const other = opened(server, { conversationUrl: server.conversation("conv_other") });
+  await other.until(isReady);
+  assert.equal(await other.hook.chooseVersion(older), false);
+  assert.equal(puts(server), 1);
+  page.close();
+  other.close();
+});
+
+test("a choice that fails is an error, and the version that is shown stays", async () => {
+  const { server, page, older } = await withVersions((server) => ({ history: async () => server.messages() }));
+  server.refuse({ status: 503, code: "STORAGE_UNAVAILABLE", message: "Please try again." });
+  assert.equal(await page.hook.chooseVersion(older), false);
+  const failed = await page.until(({ error }) => error !== null);
+  assert.deepEqual([failed.error.message, failed.status, ...shown(failed)], ["Please try again.", "ready", ...second]);
+  server.isOffline = true;
+  assert.equal(await page.hook.chooseVersion(older), false);
+  assert.equal((await page.until(({ error }) => error?.code === "CONNECTION_LOST")).messages.length, 4);
+  server.isOffline = false;
+  // Another device has gone on: the conversation is loaded again.
+  await (await sayElsewhere(server, { userResponse: "From my phone" })).text();
+  assert.equal(await page.hook.chooseVersion(older), false);
+  assert.equal((await page.until(({ error }) => error?.code === "NOT_THE_LAST_EXCHANGE")).messages.length, 4);
+  assert.equal(page.hook.retry(), true);
+  const { messages } = await page.until(({ messages, error }) => messages.length === 6 && error === null);
+  assert.deepEqual(shown({ messages }).slice(0, 4), second);
+  page.close();
+});
+
+test("a choice after a failed try ends its error, and there is nothing to repeat any more", async () => {
+  const { server, page, older } = await withVersions();
+  server.reply(fail());
+  page.hook.regenerate();
+  await page.until(hasFailed);
+  assert.equal(await page.hook.chooseVersion(older), true);
+  const chosen = await page.until(isReady);
+  assert.deepEqual([chosen.error, ...shown(chosen)], [null, ...first]);
+  assert.equal(page.hook.retry(), false);
+  page.close();
+});
+
+test("a message that is sent while a version is chosen is not overwritten", async () => {
+  const { fetch, isAnswered, release } = holdingChoices();
+  const { server, page, older } = await withVersions(() => ({ fetch }));
+  const choosing = page.hook.chooseVersion(older);
+  await isAnswered;
+  const held = gate();
+  server.reply("Some", held, " more");
+  assert.equal(page.hook.send("Next"), true);
+  await page.until(hasText("Some"));
+  release();
+  assert.equal(await choosing, true);
+  const { status, messages } = await page.until(({ messages }) => messages[3].content === "Well done");
+  assert.deepEqual([status, ...shown({ messages })], ["streaming", ...first, "sent: Next", "streaming: Some"]);
+  held.open();
+  const done = await page.until(isReady);
+  assert.deepEqual(shown(done), [...first, "sent: Next", "complete: Some more"]);
+  assert.deepEqual(done.messages.map(({ stored }) => stored), server.messages());
+  page.close();
+});
+
+test("a refusal of a choice does not hide why a message failed", async () => {
+  let failing = () => {};
+  const failed = new Promise((resolve) => (failing = resolve));
+  const late = async (url, request) => {
+    if (request.method === "PUT") await failed;
+    return fetch(url, request);
+  };
+  const { server, page, older } = await withVersions(() => ({ fetch: late }));
+  const choosing = page.hook.chooseVersion(older);
+  server.reply("Some", fail({ message: "It broke off." }));
+  page.hook.send("Next");
+  await page.until(hasFailed);
+  failing();
+  assert.equal(await choosing, false);
+  const { error, messages } = page.hook;
+  assert.deepEqual([error.message, ...shown({ messages })], ["It broke off.", ...second, "sent: Next", "interrupted: Some"]);
+  page.close();
+});
+
+test("what was loaded while a version was chosen is not overwritten", async () => {
+  const { fetch, isAnswered, release } = holdingChoices();
+  const more = (server) => ({ fetch, history: async () => server.messages() });
+  const { page, older } = await withVersions(more);
+  const choosing = page.hook.chooseVersion(older);
+  await isAnswered;
+  window.document.dispatchEvent(new window.Event("visibilitychange"));
+  await page.until(hasText("Well done"));
+  release();
+  assert.equal(await choosing, true);
+  assert.deepEqual(shown(page.hook), first);
+  page.close();
+});
+
+test("versions are at the address of the stored conversation", async () => {
+  const { server, page, older } = await withVersions((server) => ({ historyUrl: server.conversation("conv_stored") }));
+  assert.equal(await page.hook.chooseVersion(older), false);
+  assert.match(server.requests.at(-1).path, /\/conversations\/conv_stored\/messages\/.*\/versions\/.*/);
+  assert.equal((await page.until(({ error }) => error !== null)).error.code, "NOT_THE_LAST_EXCHANGE");
+  page.close();
+});
+
+test("a version that another device has chosen or made is shown in the place of the older one", async () => {
+  const { server, page, older, messages } = await withVersions((server) => ({ history: async () => server.messages() }));
+  const newer = messages.at(-1).stored.id;
+  const reload = async (text) => {
+    window.document.dispatchEvent(new window.Event("visibilitychange"));
+    await page.until(isDone(text));
+    return page.hook;
+  };
+  await chooseVersion({ ...optionsOf(server), messageId: newer, versionId: older });
+  const chosen = await reload("Well done");
+  assert.deepEqual([shown(chosen), keysOf(chosen)], [first, keysOf({ messages })]);
+  await chooseVersion({ ...optionsOf(server), messageId: older, versionId: newer });
+  assert.deepEqual(shown(await reload("Better")), second);
+  server.reply("Best");
+  const [, , question] = server.messages();
+  await (await sayElsewhere(server, { replaces: question.id, userResponse: "And my year?", clientMessageId: "phone" })).text();
+  const edited = await reload("Best");
+  assert.deepEqual(shown(edited), [...before, "sent: And my year?", "complete: Best"]);
+  assert.deepEqual(keysOf(edited), keysOf({ messages }));
+  // A whole exchange that is new is no version of the one before it.
+  for (const [userResponse, clientMessageId] of [["Next", "next"], ["Other", "other"]]) {
+    const replaces = clientMessageId === "other" ? { replaces: server.messages().at(-2).id } : {};
+    await (await sayElsewhere(server, { userResponse, clientMessageId, ...replaces })).text();
+  }
+  assert.equal((await reload("You said: Other")).messages.length, 6);
+  page.close();
 });

@@ -1,7 +1,7 @@
 // `coachstream/testing`, read with the client that it is made for.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { join, resume, start, stop } from "coachstream";
+import { chooseVersion, join, resume, start, stop, versions } from "coachstream";
 import { contextual, cut, fail, gate, guardrailWarning, pause, reconnect, reset } from "coachstream/testing";
 import { methods, newServer, optionsOf, seen } from "./server.mjs";
 
@@ -352,4 +352,88 @@ test("the last exchange can be tried again, and nothing is doubled", async () =>
   const whole = await seen(start({ ...optionsOf(server), continue: cutOff.id }));
   assert.deepEqual(whole, ["connected", "run", "Three", "Three, four", "end_turn: Three, four"]);
   assert.deepEqual(server.messages()[1].id, cutOff.id);
+});
+
+/** Each version as its two texts, the chosen one with a star. */
+const listed = (list) =>
+  list.map(({ userMessage, aiMessage, isChosen }) => `${isChosen ? "*" : ""}${userMessage.content}: ${aiMessage?.content}`);
+const versionsOf = async (server, messageId) => listed(await versions({ ...optionsOf(server), messageId }));
+const refusalOf = (choice) =>
+  choice.then(
+    () => assert.fail("it was not refused"),
+    ({ status, code }) => `${status} ${code}`,
+  );
+
+test("the versions of an exchange are kept, and an older one can be chosen", async () => {
+  const server = await newServer();
+  await seen(ask(server, "Before"));
+  server.reply("One.");
+  await seen(ask(server, "Count", { clientMessageId: "m-1" }));
+  const [, , question, one] = server.messages();
+  assert.deepEqual(await versions({ ...optionsOf(server), messageId: question.id }), [
+    { userMessage: question, aiMessage: one, isChosen: true },
+  ]);
+  assert.deepEqual(await versionsOf(server, "msg_unknown"), []);
+  server.reply("Two.");
+  await seen(start({ ...optionsOf(server), regenerate: one.id }));
+  const two = server.messages().at(-1);
+  server.reply("Three.");
+  await seen(start({ ...optionsOf(server), replaces: question.id, message: "Count on", clientMessageId: "m-2" }));
+  const three = server.messages().at(-1);
+  assert.deepEqual(await versionsOf(server, three.id), ["Count: One.", "Count: Two.", "*Count on: Three."]);
+
+  const choose = (messageId, versionId) => chooseVersion({ ...optionsOf(server), messageId, versionId });
+  const chosen = listed(await choose(three.id, one.id));
+  assert.deepEqual(chosen, ["*Count: One.", "Count: Two.", "Count on: Three."]);
+  // The conversation has the older version now, with its user message; and the number of versions is still known.
+  assert.deepEqual(contents(server).slice(2), ["Count", "One."]);
+  assert.deepEqual(server.messages().at(-1), { ...one, metadata: { ...one.metadata, versions: 3 } });
+  for (const { id } of server.messages().slice(2)) assert.deepEqual(await versionsOf(server, id), chosen);
+  assert.deepEqual(await versionsOf(server, three.id), []);
+  assert.deepEqual(listed(await choose(one.id, one.id)), chosen);
+  for (const [messageId, versionId] of [
+    [three.id, two.id],
+    [one.id, "msg_unknown"],
+    [server.messages()[1].id, one.id],
+    [question.id, two.id],
+  ]) {
+    assert.equal(await refusalOf(choose(messageId, versionId)), "409 NOT_THE_LAST_EXCHANGE");
+  }
+  assert.deepEqual(listed(await choose(one.id, three.id)), ["Count: One.", "Count: Two.", "*Count on: Three."]);
+
+  // Another try adds to them, and what is continued has no older version.
+  server.reply("Four", gate());
+  const again = start({ ...optionsOf(server), regenerate: three.id });
+  for await (const event of again) {
+    if (event.type === "text") {
+      assert.equal(await refusalOf(choose(three.id, one.id)), "409 TURN_IN_PROGRESS");
+      await again.stop();
+    }
+  }
+  server.reply(" and five");
+  await seen(start({ ...optionsOf(server), continue: server.messages().at(-1).id }));
+  const all = ["Count: One.", "Count: Two.", "Count on: Three.", "*Count on: Four and five"];
+  assert.deepEqual(await versionsOf(server, server.messages().at(-1).id), all);
+  const before = server.messages();
+  await seen(ask(server, "After"));
+  assert.deepEqual(await versionsOf(server, before.at(-1).id), all);
+  assert.equal(await refusalOf(choose(before.at(-1).id, one.id)), "409 NOT_THE_LAST_EXCHANGE");
+});
+
+test("ten versions of an exchange are kept, and a reply that broke off cannot be chosen", async () => {
+  const server = await newServer();
+  server.reply("0", fail());
+  await seen(ask(server, "Count"));
+  for (let number = 1; number <= 9; number += 1) {
+    server.reply(String(number));
+    await seen(start({ ...optionsOf(server), regenerate: server.messages()[1].id }));
+  }
+  const [question, nine] = server.messages();
+  const all = await versions({ ...optionsOf(server), messageId: nine.id });
+  assert.deepEqual([all.length, nine.metadata.versions], [10, 10]);
+  const choice = chooseVersion({ ...optionsOf(server), messageId: nine.id, versionId: all[0].aiMessage.id });
+  assert.equal(await refusalOf(choice), "409 NOT_THE_LAST_EXCHANGE");
+  await seen(start({ ...optionsOf(server), regenerate: nine.id }));
+  const kept = (await versionsOf(server, question.id)).map((each) => each.split(": ")[1]);
+  assert.deepEqual(kept, ["1", "2", "3", "4", "5", "6", "7", "8", "9", "You said"]);
 });

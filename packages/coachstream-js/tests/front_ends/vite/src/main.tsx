@@ -4,8 +4,9 @@ import { createRoot } from "react-dom/client";
 import { AiChat } from "./AiChat";
 import { Chat } from "./Chat";
 import { sessionFrom } from "./session";
+import { VersionedChat } from "./VersionedChat";
 
-const { kind, history, ...session } = sessionFrom(location.href);
+const { kind, history, historyUrl, ...session } = sessionFrom(location.href);
 const root = createRoot(document.getElementById("root")!);
 
 if (kind === "ai-sdk") {
@@ -13,6 +14,12 @@ if (kind === "ai-sdk") {
   root.render(
     <StrictMode>
       <AiChat {...session} history={messages} />
+    </StrictMode>,
+  );
+} else if (kind === "versions") {
+  root.render(
+    <StrictMode>
+      <VersionedChat {...session} history={history} historyUrl={historyUrl} />
     </StrictMode>,
   );
 } else {
