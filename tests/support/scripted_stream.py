@@ -69,6 +69,7 @@ class ScriptedStream:
         self.left = 0
         self._script = list(script)
         self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
         self._news = asyncio.Condition()
 
     async def asked(self, times: int) -> None:
@@ -92,11 +93,26 @@ class ScriptedStream:
         async with asyncio.timeout(PATIENCE_S), self._news:
             await self._news.wait_for(condition)
 
-    async def listen(self) -> asyncio.Server:
+    async def listen(self) -> None:
         """Accept connections on a free port."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/"
-        return self._server
+
+    async def close(self) -> None:
+        """End all connections: a browser keeps some open that it does not use."""
+        if self._server:
+            self._server.close()
+        await asyncio.sleep(0)  # until what has been accepted is known here
+        for connection in self._connections:
+            connection.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        await asyncio.sleep(0)  # until the transports are closed
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = asyncio.create_task(self._serve(reader, writer))
+        self._connections.add(connection)
+        connection.add_done_callback(self._connections.discard)
+        connection.add_done_callback(lambda _: writer.transport.abort())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one request, and close the connection."""
@@ -157,11 +173,11 @@ async def scripted(
 ) -> AsyncIterator[ScriptedStream]:
     """A server with a script, on a free port."""
     stream = ScriptedStream(script)
-    server = await stream.listen()
+    await stream.listen()
     try:
         yield stream
     finally:
-        server.close()
+        await stream.close()
 
 
 def event(number: int | None = None, *, run: str = RUN, **fields: object) -> bytes:
