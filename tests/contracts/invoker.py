@@ -27,6 +27,7 @@ from lambda_streaming.function_url.invoker import (
     Invoker,
     ResponseBrokenOff,
 )
+from support.connections import accepting, port_of
 from support.patience import PATIENCE_S
 
 #: (name of a function in support.functions, timeout in seconds) -> an invoker that runs it
@@ -65,12 +66,9 @@ class Gate:
 async def gate() -> AsyncIterator[Gate]:
     """Open a gate on a free port."""
     opened = Gate()
-    server = await asyncio.start_server(opened.arrive, "127.0.0.1", 0)
-    opened.port = server.sockets[0].getsockname()[1]
-    try:
+    async with accepting(opened.arrive) as server:
+        opened.port = port_of(server)
         yield opened
-    finally:
-        server.close()
 
 
 def invocation(**event: object) -> InvocationRequest:

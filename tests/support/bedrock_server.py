@@ -44,6 +44,7 @@ from coachstream.services import bedrock_options
 from coachstream.settings import BedrockSettings, Guardrail
 from support import event_stream
 from support.aws_session import SESSION
+from support.connections import accepting, port_of
 from support.patience import PATIENCE_S
 
 if TYPE_CHECKING:
@@ -612,23 +613,9 @@ async def bedrock_client(
 async def bedrock_server(*, port: int = 0, delta_pause_s: float = 0) -> AsyncIterator[BedrockServer]:
     """Serve in this loop during the block."""
     bedrock = BedrockServer(delta_pause_s=delta_pause_s)
-    connections: set[asyncio.Task[None]] = set()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(bedrock.serve_connection(reader, writer))
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-
-    listening = await asyncio.start_server(connected, "127.0.0.1", port)
-    bedrock.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    try:
+    async with accepting(bedrock.serve_connection, port=port) as server:
+        bedrock.url = f"http://127.0.0.1:{port_of(server)}"
         yield bedrock
-    finally:
-        listening.close()
-        for task in list(connections):
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
-        await listening.wait_closed()
 
 
 async def warm_up(server: BedrockServer, client: AwsClient[Any]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
+
+from support.connections import accepting, port_of
 
 #: In a block that moves the cursor past some text, so that cutting the next block is a real test.
 _HAS_CURSOR = (b'"type":"chunk"', b"\nid: ")
@@ -139,22 +140,6 @@ def _document(file: Path) -> bytes:
 async def cutting_proxy(port: int, files: Mapping[str, Path]) -> AsyncIterator[CuttingProxy]:
     """Put a proxy in front of a server on the loopback."""
     proxy = CuttingProxy(port, files)
-    connections: set[asyncio.Task[None]] = set()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-        await proxy.carry(reader, writer)
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    try:
+    async with accepting(proxy.carry) as server:
+        proxy.url = f"http://127.0.0.1:{port_of(server)}/"
         yield proxy
-    finally:
-        server.close()
-        for task in set(connections):
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*connections, return_exceptions=True)

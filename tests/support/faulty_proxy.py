@@ -10,6 +10,8 @@ from enum import StrEnum
 
 import h11
 
+from support.connections import accepting, port_of
+
 
 class Fault(StrEnum):
     """How a request fails."""
@@ -112,26 +114,9 @@ class FaultyProxy:
 async def proxied(port: int, *, throttled: HttpResponse = AWS_THROTTLED) -> AsyncIterator[FaultyProxy]:
     """Put a proxy in front of a server on the loopback."""
     proxy = FaultyProxy(port, throttled=throttled)
-    connections: set[asyncio.Task[None]] = set()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        connections.add(task)
-        try:
-            await proxy.serve(reader, writer)
-        finally:
-            connections.discard(task)
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    proxy.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with accepting(proxy.serve) as server:
+        proxy.url = f"http://127.0.0.1:{port_of(server)}"
         yield proxy
-    finally:
-        server.close()
-        for task in set(connections):
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
 
 
 async def _read_request(reader: asyncio.StreamReader) -> tuple[h11.Request, bytes]:

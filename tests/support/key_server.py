@@ -16,6 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
+from support.connections import accepting, port_of
+
 Piece: TypeAlias = bytes | asyncio.Event | None
 """Bytes to send; an event to wait for; or `None`: the connection is reset."""
 
@@ -63,24 +65,10 @@ class KeyServer:
 async def key_server(tls: ssl.SSLContext | None = None) -> AsyncIterator[KeyServer]:
     """Serve in this loop during the block."""
     server = KeyServer()
-    connections: set[asyncio.Task[None]] = set()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(server.serve(reader, writer))
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-
-    listening = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     scheme = "http" if tls is None else "https"
-    server.url = f"{scheme}://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    try:
+    async with accepting(server.serve, tls=tls) as listening:
+        server.url = f"{scheme}://127.0.0.1:{port_of(listening)}"
         yield server
-    finally:
-        listening.close()
-        for task in list(connections):
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
-        await listening.wait_closed()
 
 
 def certificate(folder: Path, key: RSAPrivateKey, *, address: str = "127.0.0.1") -> Path:

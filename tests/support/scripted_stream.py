@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
 import coachstream.local
+from support.connections import accepting, port_of
 from support.patience import PATIENCE_S
 
 MODULE = Path(coachstream.local.__file__).parent / "page" / "js" / "coachstream.js"
@@ -69,7 +70,6 @@ class ScriptedStream:
         self.left = 0
         self._script = list(script)
         self._server: asyncio.Server | None = None
-        self._connections: set[asyncio.Task[None]] = set()
         self._news = asyncio.Condition()
 
     async def asked(self, times: int) -> None:
@@ -93,26 +93,12 @@ class ScriptedStream:
         async with asyncio.timeout(PATIENCE_S), self._news:
             await self._news.wait_for(condition)
 
-    async def listen(self) -> None:
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
         """Accept connections on a free port."""
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
-        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/"
-
-    async def close(self) -> None:
-        """End all connections: a browser keeps some open that it does not use."""
-        if self._server:
-            self._server.close()
-        await asyncio.sleep(0)  # until what has been accepted is known here
-        for connection in self._connections:
-            connection.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        await asyncio.sleep(0)  # until the transports are closed
-
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = asyncio.create_task(self._serve(reader, writer))
-        self._connections.add(connection)
-        connection.add_done_callback(self._connections.discard)
-        connection.add_done_callback(lambda _: writer.transport.abort())
+        async with accepting(self._serve) as self._server:
+            self.url = f"http://127.0.0.1:{port_of(self._server)}/"
+            yield
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one request, and close the connection."""
@@ -173,11 +159,8 @@ async def scripted(
 ) -> AsyncIterator[ScriptedStream]:
     """A server with a script, on a free port."""
     stream = ScriptedStream(script)
-    await stream.listen()
-    try:
+    async with stream.listening():
         yield stream
-    finally:
-        await stream.close()
 
 
 def event(number: int | None = None, *, run: str = RUN, **fields: object) -> bytes:

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+from support.connections import accepting, port_of
+
 _REQUEST = re.compile(rb"(GET|POST|PUT|DELETE) (\S+) HTTP/1\.1\r\n(.*?)\r\n\r\n", re.DOTALL)
 _LAST_EVENT_ID = re.compile(rb"^last-event-id: *(\S+)", re.IGNORECASE | re.MULTILINE)
 
@@ -91,20 +93,6 @@ async def _carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 async def unsteady_network(port: int) -> AsyncIterator[UnsteadyNetwork]:
     """Put a network in front of a server on the loopback."""
     network = UnsteadyNetwork(port)
-    connections: set[asyncio.Task[None]] = set()
-
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-        await network.carry(reader, writer)
-
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
-    network.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    try:
+    async with accepting(network.carry) as server:
+        network.url = f"http://127.0.0.1:{port_of(server)}/"
         yield network
-    finally:
-        server.close()
-        network.cut()
-        await asyncio.gather(*connections, return_exceptions=True)

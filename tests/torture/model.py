@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -20,6 +19,7 @@ from support.bedrock_server import (
     refusal_of,
     text,
 )
+from support.connections import accepting, port_of
 
 WORDS = 60
 PAUSE_S = 0.02
@@ -78,19 +78,6 @@ def _words(message: dict[str, list[dict[str, str]]]) -> str:
 async def known_model() -> AsyncIterator[KnownModel]:
     """Serve in this event loop until the block is left."""
     model = KnownModel()
-    connections: set[asyncio.Task[None]] = set()
-
-    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.create_task(model.serve_connection(reader, writer))
-        connections.add(task)
-        task.add_done_callback(connections.discard)
-
-    listening = await asyncio.start_server(connected, "127.0.0.1", 0)
-    model.url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    try:
+    async with accepting(model.serve_connection) as server:
+        model.url = f"http://127.0.0.1:{port_of(server)}"
         yield model
-    finally:
-        listening.close()
-        for task in list(connections):
-            task.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
