@@ -324,12 +324,13 @@ async def test_a_message_written_offline_is_in_the_box_when_the_page_reopens(
         visitor.problems = [each for each in visitor.problems if "net::ERR_FAILED" not in each]
 
 
-async def test_a_message_that_waits_for_another_device_can_be_taken_back_or_is_answered_next(
-    browser: Browser, vite: str, service: Silent
-) -> None:
-    """Stopped, it is in the box again, and nowhere else; sent again, it shows what it has waited for."""
+@asynccontextmanager
+async def waiting_behind_a_phone(
+    browser: Browser, app: str, service: Silent
+) -> AsyncIterator[tuple[Visitor, AppTab, Iterator[object]]]:
+    """A tab whose message waits for the reply to another device's, and what lets that reply go on."""
     phones = service.model.reply_in_steps("You ran ", "far.")
-    async with visiting(browser, vite, service) as visitor, await browser.new_context() as device:
+    async with visiting(browser, app, service) as visitor, await browser.new_context() as device:
         laptop, phone = await visitor.tab(), await visitor.tab(device)
         await laptop.is_ready()
         await phone.ask("From my phone")
@@ -337,6 +338,14 @@ async def test_a_message_that_waits_for_another_device_can_be_taken_back_or_is_a
         await phone.shows("From my phone", "You ran ")
         await laptop.ask("From my laptop")
         await laptop.is_waiting()
+        yield visitor, laptop, phones
+
+
+async def test_a_message_that_waits_for_another_device_can_be_taken_back_or_is_answered_next(
+    browser: Browser, vite: str, service: Silent
+) -> None:
+    """Stopped, it is in the box again, and nowhere else; sent again, it shows what it has waited for."""
+    async with waiting_behind_a_phone(browser, vite, service) as (visitor, laptop, phones):
         await laptop.shows("From my laptop")
         await laptop.page.get_by_role("button", name="Stop").click()
         await laptop.is_ready()
@@ -363,15 +372,7 @@ async def test_a_page_that_is_reloaded_while_its_message_waits_shows_its_reply(
     browser: Browser, vite: str, service: Silent
 ) -> None:
     """It reads the other device's reply first, and then its own."""
-    phones = service.model.reply_in_steps("You ran ", "far.")
-    async with visiting(browser, vite, service) as visitor, await browser.new_context() as device:
-        laptop, phone = await visitor.tab(), await visitor.tab(device)
-        await laptop.is_ready()
-        await phone.ask("From my phone")
-        next(phones)
-        await phone.shows("From my phone", "You ran ")
-        await laptop.ask("From my laptop")
-        await laptop.is_waiting()
+    async with waiting_behind_a_phone(browser, vite, service) as (_, laptop, phones):
         await laptop.page.reload()
         await laptop.page.get_by_text("You ran ").wait_for()
         laptops = service.model.reply_in_steps("You ", "rested.")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jsonschema_rs
 import pytest
 
+from coachstream.conversation.another_try import MOST_VERSIONS
 from support.npm_package import FRONT_ENDS, MODULES, PACKAGE, node, pack, run, unpack
 from support.patience import PATIENCE_S
 from support.places import ROOT
@@ -213,6 +214,14 @@ def test_the_compiler_rejects_wrong_use(installed: Path) -> None:
     _, said = compiled(installed, "--skipLibCheck", "--types", "react", *files.values())
     rejected = {file for file in files.values() if any(line.startswith(f"{file}(1,") for line in said)}
     assert rejected == set(files.values())
+
+
+def test_the_scripted_server_keeps_as_many_versions_as_the_service() -> None:
+    """It counts those besides the chosen one."""
+    source = (PACKAGE / "src" / "testing.js").read_text()
+    kept = re.search(r"^const MOST_OLDER_VERSIONS = (\d+);$", source, re.MULTILINE)
+    assert kept is not None
+    assert int(kept[1]) == MOST_VERSIONS - 1
 
 
 # Size.
