@@ -50,6 +50,27 @@ def said(ready: Ready, conversation: str) -> list[str]:
     return [message["content"] for message in stored_messages(ready, conversation)]
 
 
+async def begin_reply(tab: Tab, silent: Silent, *deltas: str) -> tuple[str, Iterator[object]]:
+    """Open a conversation and let its first reply begin; return its id, and what lets the reply go on."""
+    conversation = create_conversation(silent.server.ready)
+    await tab.open(silent.server.ready.coach_id, conversation)
+    speaking = silent.model.reply_in_steps(*deltas)
+    await tab.write("Message one")
+    next(speaking)
+    await tab.begins_to_stream()
+    return conversation, speaking
+
+
+async def withdraw(tab: Tab, text: str) -> None:
+    """Take a message back."""
+    await waiting(tab, text).get_by_role("button", name="Withdraw").click()
+
+
+async def is_in_the_box(tab: Tab, text: str) -> None:
+    """Wait until the message box has just this text."""
+    await tab.until("(text) => document.getElementById('message').value === text", text)
+
+
 @pytest.mark.parametrize("colours", ["light", "dark"])
 @pytest.mark.parametrize("size", [(1280, 800), (320, 640)], ids=["desktop", "phone"])
 async def test_messages_sent_during_a_reply_are_answered_in_order(
@@ -99,12 +120,7 @@ async def test_messages_sent_during_a_reply_are_answered_in_order(
 async def test_a_message_that_waits_can_be_withdrawn(tab: Tab, silent: Silent) -> None:
     """Its text is back in the message box, the ones behind it move up, and it is not stored any more."""
     ready = silent.server.ready
-    conversation = create_conversation(ready)
-    await tab.open(ready.coach_id, conversation)
-    speaking = silent.model.reply_in_steps("Reply ", "one")
-    await tab.write("Message one")
-    next(speaking)
-    await tab.begins_to_stream()
+    conversation, speaking = await begin_reply(tab, silent, "Reply ", "one")
     await tab.write("Message two")
     await tab.write("Message three")
     await is_queued(tab, "Message three", 2)
@@ -148,12 +164,7 @@ async def test_what_waits_is_still_there_after_a_reload(tab: Tab, silent: Silent
 async def test_stopping_a_reply_begins_the_next_one(tab: Tab, silent: Silent) -> None:
     """Stop is about what is being written, not about what waits."""
     ready = silent.server.ready
-    conversation = create_conversation(ready)
-    await tab.open(ready.coach_id, conversation)
-    speaking = silent.model.reply_in_steps("Reply ", "never said")
-    await tab.write("Message one")
-    next(speaking)
-    await tab.begins_to_stream()
+    conversation, _ = await begin_reply(tab, silent, "Reply ", "never said")
     await tab.write("Message two")
     await is_queued(tab, "Message two", 1)
     list(silent.model.reply_in_steps("Reply two"))
@@ -167,12 +178,7 @@ async def test_stopping_a_reply_begins_the_next_one(tab: Tab, silent: Silent) ->
 async def test_a_message_that_the_queue_has_no_room_for_can_be_sent_again(tab: Tab, silent: Silent) -> None:
     """It stays on view and says why; nothing is lost, and nothing is stored twice."""
     ready = silent.server.ready
-    conversation = create_conversation(ready)
-    await tab.open(ready.coach_id, conversation)
-    speaking = silent.model.reply_in_steps("Reply ", "one")
-    await tab.write("Message one")
-    next(speaking)
-    await tab.begins_to_stream()
+    conversation, speaking = await begin_reply(tab, silent, "Reply ", "one")
     refusals = [503]
 
     async def refuse(route: Route) -> None:
@@ -196,31 +202,18 @@ async def test_a_message_that_the_queue_has_no_room_for_can_be_sent_again(tab: T
 async def test_a_page_of_messages_from_before_hides_nothing_that_waits(tab: Tab, silent: Silent) -> None:
     """It was requested before the message was queued, and arrives after that."""
     ready = silent.server.ready
-    conversation = create_conversation(ready)
-    await tab.open(ready.coach_id, conversation)
-    speaking = silent.model.reply_in_steps("Reply ", "one")
-    await tab.write("Message one")
-    next(speaking)
-    await tab.begins_to_stream()
-    arrived, released = asyncio.Event(), asyncio.Event()
-
-    async def hold(route: Route) -> None:
-        response = await route.fetch()
-        arrived.set()
-        await released.wait()
-        await route.fulfill(response=response)
-
-    await tab.page.route("**/conversations/*?limit=*", hold, times=1)
+    conversation, speaking = await begin_reply(tab, silent, "Reply ", "one")
+    request = await hold(tab, "GET", f"/conversations/{conversation}", query_has="limit=")
     other = Tab(await tab.page.context.new_page(), ready.url)
     await other.open(ready.coach_id, conversation)
     change = {"coachId": ready.coach_id, "conversationId": conversation}
     await other.evaluate("(change) => new BroadcastChannel('coachstream').postMessage(change)", change)
-    await arrived.wait()
+    await request.is_made.wait()
     await tab.write("Message two")
     # The service has it once another tab sees it.
     await is_queued(other, "Message two", 1)
     async with tab.page.expect_response("**/conversations/*?limit=*") as response:
-        released.set()
+        request.released.set()
     await (await response.value).finished()
     await tab.evaluate("() => new Promise((resolve) => setTimeout(resolve))")
     assert await waiting(tab, "Message two").count() == 1
@@ -229,30 +222,9 @@ async def test_a_page_of_messages_from_before_hides_nothing_that_waits(tab: Tab,
     await other.page.close()
 
 
-async def begin_reply(tab: Tab, silent: Silent) -> tuple[str, Iterator[object]]:
-    """Open a conversation and let its first reply begin; return its id, and what lets the reply go on."""
-    conversation = create_conversation(silent.server.ready)
-    await tab.open(silent.server.ready.coach_id, conversation)
-    speaking = silent.model.reply_in_steps("Reply ", "number ", "one")
-    await tab.write("Message one")
-    next(speaking)
-    await tab.begins_to_stream()
-    return conversation, speaking
-
-
-async def withdraw(tab: Tab, text: str) -> None:
-    """Take a message back."""
-    await waiting(tab, text).get_by_role("button", name="Withdraw").click()
-
-
-async def is_in_the_box(tab: Tab, text: str) -> None:
-    """Wait until the message box has just this text."""
-    await tab.until("(text) => document.getElementById('message').value === text", text)
-
-
 async def test_a_message_behind_one_on_its_way_can_be_withdrawn(tab: Tab, silent: Silent) -> None:
     """The service never had it, so it is gone at once, and the messages after it are answered."""
-    conversation, speaking = await begin_reply(tab, silent)
+    conversation, speaking = await begin_reply(tab, silent, "Reply ", "number ", "one")
     request = await hold(tab, "POST", "/stream", is_old=False)
     await tab.write("Message two")
     await request.is_made.wait()
@@ -269,7 +241,7 @@ async def test_a_message_behind_one_on_its_way_can_be_withdrawn(tab: Tab, silent
 
 async def test_a_message_that_is_withdrawn_on_its_way_comes_back(tab: Tab, silent: Silent) -> None:
     """It is withdrawn as soon as it has arrived, whatever the page hears meanwhile of the reply before it."""
-    conversation, speaking = await begin_reply(tab, silent)
+    conversation, speaking = await begin_reply(tab, silent, "Reply ", "number ", "one")
     request = await hold(tab, "POST", "/stream", is_old=False)
     withdrawal = await hold(tab, "DELETE", "", is_old=False)
     await tab.write("Message two")
@@ -297,7 +269,7 @@ async def test_a_withdrawn_message_comes_back_to_its_own_conversation(
 ) -> None:
     """Its reader has gone to another one meanwhile, whose message box stays as it is."""
     ready = silent.server.ready
-    conversation, speaking = await begin_reply(tab, silent)
+    conversation, speaking = await begin_reply(tab, silent, "Reply ", "number ", "one")
     if has_arrived:
         await tab.write("Message two")
         await tab.until(NOTHING_IS_UNSENT)
